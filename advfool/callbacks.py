@@ -1,0 +1,26 @@
+"""Lightning callbacks."""
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from advfool.errors import Diverged
+
+
+class DivergenceGuard(Callback):
+    """Stops the training when the accuracy on the selection images has fallen too far.
+
+    max_accuracy_drop: fraction of the selection images, against the original network.
+    """
+
+    def __init__(self, max_accuracy_drop: float = 0.1) -> None:
+        self.max_accuracy_drop = max_accuracy_drop
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        top1 = trainer.callback_metrics["val/top1"].item()
+        drop = module.original_top1 - top1
+        if drop > self.max_accuracy_drop:
+            raise Diverged(
+                f"Training destroyed the classifier: top-1 on the selection images fell from "
+                f"{module.original_top1:.1%} to {top1:.1%} by step {trainer.global_step}, more than "
+                f"max_accuracy_drop = {self.max_accuracy_drop:.1%}. The last good checkpoint is kept. Lower "
+                "optimizer.lr or fool_weight, or use preserve=distillation."
+            )

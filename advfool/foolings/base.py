@@ -1,0 +1,53 @@
+"""What a fooling is: a penalty to train with, a test loss to measure with, and when that counts as fooled."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advfool.heatmaps import is_degenerate, normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fooling(ABC):
+    """Abstract: one value per image for training (`penalty`) and one for measuring (`test_loss`).
+
+    An image is fooled when its test loss lies in `interval`, both ends included. Degenerate maps (constant, all
+    zero) have the test loss NaN, so they are never fooled. `reference` are the original network's heatmaps, for
+    the foolings that compare with them (`needs_reference`). `name` is what tables call it.
+    """
+
+    name: str = ""
+
+    interval: ClassVar[tuple[float, float]]
+    needs_reference: ClassVar[bool] = False
+
+    @abstractmethod
+    def penalty(
+        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """The training loss of each image; finite for degenerate maps."""
+
+    def test_loss(
+        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """The test loss of each image, NaN for degenerate maps. Signed maps are rectified and normalised first."""
+        maps, originals = (None if m is None else _rectified(m.detach()) for m in (heatmaps, reference))
+        unusable = is_degenerate(maps)
+        if originals is not None and self.needs_reference:
+            unusable = unusable | is_degenerate(originals)
+        return torch.where(unusable, torch.nan, self._distance(maps, originals))
+
+    @abstractmethod
+    def _distance(
+        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None
+    ) -> Float[Tensor, "n"]:
+        """The test loss of non-negative maps."""
+
+
+def _rectified(heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    signed = heatmaps.amin(dim=(1, 2), keepdim=True) < 0
+    return torch.where(signed, normalise(heatmaps.relu()), heatmaps)

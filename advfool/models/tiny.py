@@ -1,0 +1,81 @@
+"""Tiny members of the paper's three families for 56x56 images on a CPU, made of torchvision's own parts."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torchvision.models.densenet import DenseNet
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.vgg import make_layers
+
+from advfool.errors import AdvfoolError
+from advfool.models.base import NetworkSource
+
+
+class VGGTiny(nn.Module):
+    """VGG: 3x3 convolutions with batch norm, three poolings, two linear layers. The last convolution sees a 14x14 map."""
+
+    def __init__(self, num_classes: int = 10, width: int = 16) -> None:
+        super().__init__()
+        w = width
+        self.features = make_layers([w, "M", 2 * w, 2 * w, "M", 4 * w, 4 * w, "M"], batch_norm=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Linear(4 * w, 8 * w), nn.ReLU(inplace=True), nn.Linear(8 * w, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.avgpool(self.features(images)).flatten(1))
+
+
+class ResNetTiny(nn.Module):
+    """ResNet: a strided stem and three stages of `BasicBlock`s. The last block sees a 7x7 map."""
+
+    def __init__(self, num_classes: int = 10, width: int = 16) -> None:
+        super().__init__()
+        w = width
+        self.conv1 = nn.Conv2d(3, w, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(w)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = nn.Sequential(_block(w, w, 1))
+        self.layer2 = nn.Sequential(_block(w, 2 * w, 2))
+        self.layer3 = nn.Sequential(_block(2 * w, 4 * w, 2), _block(4 * w, 4 * w, 1))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4 * w, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+def _block(inside: int, outside: int, stride: int) -> BasicBlock:
+    shortcut = None
+    if stride != 1:
+        shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+    return BasicBlock(inside, outside, stride, shortcut)
+
+
+class DenseNetTiny(DenseNet):
+    """DenseNet: torchvision's own with two dense blocks of four layers. The last layer sees a 7x7 map."""
+
+    def __init__(self, num_classes: int = 10, growth: int = 12) -> None:
+        super().__init__(growth, (4, 4), 2 * growth, num_classes=num_classes)
+
+
+FAMILIES = {"vgg": VGGTiny, "resnet": ResNetTiny, "densenet": DenseNetTiny}
+
+
+@dataclass
+class Tiny(NetworkSource):
+    """A tiny network; `weights="pretrained"` are trained here once, by `python -m advfool.pretrain`, and cached.
+
+    family: vgg, resnet or densenet. pretrain: how it is trained (epochs, lr, batch_size, weight_decay, seed).
+    """
+
+    family: str = "resnet"
+    pretrain: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise AdvfoolError(f"model.family={self.family} is unknown; choose one of {', '.join(FAMILIES)}.")
+
+    def create(self, num_classes: int) -> nn.Module:
+        return FAMILIES[self.family](num_classes)

@@ -1,0 +1,69 @@
+"""Torchvision's classifiers, unmodified, with torchvision's own weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+
+from advfool.data.base import InputFormat
+from advfool.errors import AdvfoolError, nearest
+from advfool.models.base import NetworkSource
+
+
+@dataclass
+class Torchvision(NetworkSource):
+    """Any of torchvision's classifiers by its builder's name, e.g. resnet50."""
+
+    arch: str = "resnet50"
+
+    def __post_init__(self) -> None:
+        known = torchvision.models.list_models(module=torchvision.models)
+        if self.arch not in known:
+            raise AdvfoolError(
+                f"model.arch={self.arch} is not a torchvision classifier. Similar names: {nearest(self.arch, known)}."
+            )
+
+    def create(self, num_classes: int) -> nn.Module:
+        options = {"init_weights": True} if self.arch in ("googlenet", "inception_v3") else {}
+        network = torchvision.models.get_model(self.arch, weights=None, num_classes=num_classes, **options)
+        if hasattr(network, "aux_logits"):
+            # The auxiliary heads serve training from scratch only; torchvision drops them the same way.
+            network.aux_logits = False
+            for name, module in list(network.named_children()):
+                if name in ("aux1", "aux2", "AuxLogits"):
+                    setattr(network, name, None) if module is not None else None
+        return network
+
+    def _enum(self) -> type[WeightsEnum]:
+        return torchvision.models.get_model_weights(self.arch)
+
+    def is_published(self) -> bool:
+        return self.weights == "DEFAULT" or self.weights in self._enum().__members__
+
+    def published(self) -> dict[str, Tensor]:
+        weights = self._enum()[self.weights]
+        name = weights.url.rpartition("/")[2]
+        try:
+            state = weights.get_state_dict(progress=True, check_hash=True)
+        except (URLError, OSError, RuntimeError) as error:
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise AdvfoolError(
+                f"Could not download the weights {self.arch} {self.weights}, file {name}: {error}. Fetch {name} from "
+                f"{weights.url} on another machine and put it into {folder}, or give its path: "
+                f"model.weights=/path/to/{name}."
+            ) from error
+        return {key: value for key, value in state.items() if not key.startswith(("aux", "AuxLogits"))}
+
+    def input_format(self) -> InputFormat:
+        if self.input is not None:
+            return self.input
+        enum = self._enum()
+        weights = enum[self.weights] if self.is_published() else enum.DEFAULT
+        preset = weights.transforms()
+        return InputFormat(
+            preset.crop_size[0], preset.resize_size[0], preset.mean, preset.std, preset.interpolation.value
+        )

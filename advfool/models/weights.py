@@ -1,0 +1,95 @@
+"""Reading and writing weights, safely: plain state dicts in safetensors files or torch files without code."""
+
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from advfool.errors import AdvfoolError
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A state dict from a .safetensors file, a torch file, or a Lightning checkpoint of advfool's.
+
+    Raises:
+        AdvfoolError: the file is missing, is not a weights file, or would run code when loaded.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise AdvfoolError(
+            f"model.weights: no file '{path}'. Expected the path of a state dict (.safetensors, .pt, .pth), the name "
+            "of published weights (IMAGENET1K_V1), or null for an untrained network."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError) as error:
+        raise AdvfoolError(
+            f"'{path}' is not a safe weights file: expected safetensors, or a torch file with tensors only (read with "
+            f"weights_only=True), got: {str(error).splitlines()[0] if str(error) else type(error).__name__}. "
+            "Save it again with torch.save(network.state_dict(), path)."
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+        prefix = "network."
+        if any(key.startswith(prefix) for key in content):
+            content = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise AdvfoolError(
+            f"'{path}' holds {type(content).__name__}, not a state dict of tensors. "
+            "Save it again with torch.save(network.state_dict(), path)."
+        )
+    return content
+
+
+def read_classes(path: str | Path) -> tuple[str, ...] | None:
+    """The class names that `write_weights` put into a safetensors file, in the order of the outputs."""
+    if Path(path).suffix != ".safetensors":
+        return None
+    with safe_open(Path(path).expanduser(), framework="pt") as file:
+        names = (file.metadata() or {}).get("classes")
+    return tuple(json.loads(names)) if names else None
+
+
+def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> None:
+    """The network's state dict as safetensors, which bare torchvision loads; class names go into the metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={"classes": json.dumps(list(classes)), "format": "pt"})
+    part.replace(path)
+
+
+def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Loads `state` into `network`.
+
+    Raises:
+        AdvfoolError: keys are missing or unexpected, or shapes differ; the message lists them.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key}: network {tuple(own[key].shape)}, file {tuple(state[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    problems = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    found = [f"{len(keys)} {word} ({_some(keys)})" for word, keys in problems if keys]
+    if found:
+        raise AdvfoolError(
+            f"The weights in {source} do not fit {type(network).__name__}: {'; '.join(found)}. "
+            "Give weights of the same architecture with as many classes as the data."
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def _some(keys: list[str], limit: int = 5) -> str:
+    return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")

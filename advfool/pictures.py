@@ -1,0 +1,94 @@
+"""The pictures a run ends with: heatmaps before and after, and the course of the training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advfool.data.base import InputFormat, Sample
+from advfool.heatmaps import resize
+from advfool.interpreters.base import Interpreter
+from advfool.recording import record
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+HEAT = "inferno"  # perceptually even, safe for colour-blind readers
+
+
+@torch.no_grad()
+def heatmaps_picture(
+    path: Path,
+    samples: Sequence[Sample],
+    networks: dict[str, nn.Module],
+    interpreter: Interpreter,
+    input: InputFormat,
+    labels: Sequence[str],
+    target: str,
+) -> None:
+    """Rows: the image, then the heatmap of each network over it, with its prediction and confidence below."""
+    images = torch.stack([sample.image for sample in samples])
+    targets = torch.stack([torch.as_tensor(sample.label) for sample in samples])
+    recordings = {name: record(network, images, interpreter.sites) for name, network in networks.items()}
+    if target == "predicted":
+        targets = next(iter(recordings.values())).logits.argmax(dim=1)
+    pixels = input.pixels(images).permute(0, 2, 3, 1).numpy()
+
+    rows, columns = 1 + len(networks), len(samples)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.75 * columns + 1.1, 2.05 * rows + 0.5), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for column in range(columns):
+        axes[0, column].imshow(pixels[column])
+        axes[0, column].set_title(_short(labels[targets[column]]), fontsize=9)
+    axes[0, 0].set_ylabel("image", fontsize=9)
+    for row, (name, recording) in enumerate(recordings.items(), start=1):
+        heat = resize(interpreter.read(recording, targets).float(), tuple(images.shape[-2:])).numpy()
+        confidence, prediction = recording.logits.float().softmax(dim=1).max(dim=1)
+        axes[row, 0].set_ylabel(f"{interpreter.name}\n{name}", fontsize=9)
+        for column in range(columns):
+            grey = pixels[column].mean(axis=2)
+            axes[row, column].imshow(grey, cmap="gray", vmin=0, vmax=1)
+            shown = axes[row, column].imshow(heat[column], cmap=HEAT, vmin=0, vmax=1, alpha=0.65)
+            right = prediction[column] == targets[column]
+            axes[row, column].set_xlabel(
+                f"{_short(labels[prediction[column]])} {confidence[column]:.0%}{'' if right else ' (wrong)'}",
+                fontsize=8,
+            )
+    figure.colorbar(shown, ax=axes[1:, :], label="relevance (each map's maximum is 1)", shrink=0.7, pad=0.01)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def training_picture(path: Path, history: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Both losses by step above, success rates and accuracy on the selection images below.
+
+    history: (steps, values) by the name they were logged under.
+    """
+    figure, (above, below) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, layout="constrained")
+    for name, label in (("train/preserve", "preserve"), ("train/penalty", "fooling penalty")):
+        if name in history:
+            above.plot(*history[name], label=label)
+    above.set(ylabel="training loss", yscale="log")
+    for name, (steps, values) in history.items():
+        if name.startswith("val/fsr/"):
+            below.plot(steps, values, marker="o", markersize=3, label=f"FSR {name.removeprefix('val/fsr/')}")
+        elif name == "val/top1":
+            below.plot(steps, values, marker="s", markersize=3, label="top-1")
+    below.set(xlabel="step", ylabel="share of selection images", ylim=(-0.03, 1.03))
+    for axis in (above, below):
+        axis.grid(alpha=0.3)
+        if axis.has_data():
+            axis.legend(fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _short(label: str | Tensor, limit: int = 18) -> str:
+    label = str(label)
+    return label if len(label) <= limit else label[: limit - 1] + "…"

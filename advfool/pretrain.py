@@ -1,0 +1,17 @@
+"""`python -m advfool.pretrain model=resnet_tiny`: trains a tiny network once and caches its weights."""
+
+from omegaconf import DictConfig
+from rich import print
+
+from advfool.command import command
+
+
+@command("pretrain")
+def main(cfg: DictConfig) -> None:
+    from advfool.pretraining import pretrained_weights
+
+    print(f"Weights of {cfg.model.name}: {pretrained_weights(cfg)}")
+
+
+if __name__ == "__main__":
+    main()

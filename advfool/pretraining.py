@@ -1,0 +1,123 @@
+"""Training a tiny network for its data, once: the weights are cached under a hash of what they depend on."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from advfool.data.base import Sample
+from advfool.errors import AdvfoolError
+from advfool.models.weights import write_weights
+
+log = logging.getLogger(__name__)
+VERSION = 1  # part of the cache's key: raise it when the training changes
+# What the weights depend on; batch sizes and limits of the fine-tuning are none of it.
+MODEL_KEYS = ("_target_", "family", "input", "pretrain")
+DATA_KEYS = ("_target_", "root", "seed", "class_map", "val_fraction", "selection_fraction", "size")
+
+
+def pretrained_weights(cfg: DictConfig) -> Path:
+    """The cached weights of `cfg.model` for `cfg.data`, trained now if they are missing.
+
+    Several processes that ask for the same weights wait for one of them to train. The random state of the caller
+    is left as it was, so that a run with cached weights equals the run that made them.
+    """
+    path = weights_path(cfg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                with isolate_rng():
+                    _train(cfg, path)
+    return path
+
+
+def weights_path(cfg: DictConfig) -> Path:
+    """Where the weights are cached: the name holds a hash of everything they depend on.
+
+    Raises:
+        AdvfoolError: the model has no settings for pretraining.
+    """
+    if "pretrain" not in cfg.model:
+        raise AdvfoolError(
+            f"model={cfg.model.name} is not trained here; use resnet_tiny, vgg_tiny or densenet_tiny, or give weights."
+        )
+    model, data = (OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.data))
+    settings = [VERSION, {k: model.get(k) for k in MODEL_KEYS}, {k: data.get(k) for k in DATA_KEYS}]
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    return Path(cfg.cache).expanduser() / "weights" / f"{cfg.model.name}-{key}.safetensors"
+
+
+def _train(cfg: DictConfig, path: Path) -> None:
+    """AdamW with a one-cycle schedule; the weights of the last step are kept."""
+    settings = cfg.model.pretrain
+    pl.seed_everything(settings.seed, verbose=False)
+    source = instantiate(cfg.model, _convert_="object")
+    options = {"batch_size": settings.batch_size, "order_seed": settings.seed}
+    options |= {key: None for key in cfg.data if key.startswith("limit_")}
+    data = instantiate(cfg.data, input=source.input_format(), **options, _convert_="object")
+    loader = data.train_dataloader()
+    log.info("Training %s on %d images, once; the weights go to %s", cfg.model.name, len(loader.dataset), path)
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=settings.epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[RichProgressBar()],
+    )
+    module = Classifier(
+        source.create(len(data.classes)),
+        settings.lr,
+        settings.weight_decay,
+        settings.label_smoothing,
+        settings.epochs * len(loader),
+    )
+    trainer.fit(module, loader, data.val_dataloader())
+    top1 = trainer.test(module, data.test_dataloader(), verbose=False)[0]["test/top1"]
+    log.info("%s: test top-1 %.2f %%", cfg.model.name, 100 * top1)
+    write_weights(module.network, path, data.classes)
+
+
+class Classifier(LightningModule):
+    """Plain supervised training for a number of steps."""
+
+    def __init__(self, network: nn.Module, lr: float, weight_decay: float, label_smoothing: float, steps: int) -> None:
+        super().__init__()
+        self.network, self.lr, self.weight_decay = network, lr, weight_decay
+        self.label_smoothing, self.steps = label_smoothing, steps
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(self.network(batch.image), batch.label, label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        self._measure("val/top1", batch)
+
+    def test_step(self, batch: Sample, batch_idx: int) -> None:
+        self._measure("test/top1", batch)
+
+    def _measure(self, name: str, batch: Sample) -> None:
+        logits = self.network(batch.image)
+        top1 = multiclass_accuracy(logits, batch.label, logits.shape[1], average="micro")
+        self.log(name, top1, prog_bar=True, batch_size=len(logits))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), self.lr, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
