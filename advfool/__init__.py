@@ -1,0 +1,1 @@
+"""advfool: fool neural network interpretations by adversarial model manipulation, and measure it."""

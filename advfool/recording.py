@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from advfool.errors import AdvfoolError, nearest
 
@@ -51,9 +52,9 @@ class Recording:
 
         Images must not influence each other, so batch norm has to be in eval mode.
         """
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             total = self.scores(targets).sum()
-        return torch.autograd.grad(total, tensors, create_graph=self.create_graph, retain_graph=True)
+            return torch.autograd.grad(total, tensors, create_graph=self.create_graph, retain_graph=True)
 
 
 def record(network: nn.Module, images: Float[Tensor, "n 3 h w"], sites: Iterable[Site] = ()) -> Recording:
@@ -69,15 +70,22 @@ def record(network: nn.Module, images: Float[Tensor, "n 3 h w"], sites: Iterable
     create_graph = torch.is_grad_enabled()
     sites = list(dict.fromkeys(sites))
     activations: dict[Site, list[Tensor]] = {}
-    with ExitStack() as hooks:
+    with ExitStack() as stack:
         for site in sites:
-            hooks.enter_context(_watch(network, site, activations))
-        if create_graph or not sites:
+            stack.enter_context(_watch(network, site, activations))
+        if sites:  # the fused attention kernels have no second derivative
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if not sites:
             logits = network(images)
+        elif create_graph:
+            # An alias, because a site at the images themselves would set their requires_grad.
+            logits = network(images if images.requires_grad else images.detach())
         else:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
             constants = {name: parameter.detach() for name, parameter in network.named_parameters()}
-            with torch.enable_grad():
-                logits = functional_call(network, constants, (images.detach(),))
+            images = images.clone() if images.is_inference() else images.detach()
+            logits = functional_call(network, constants, (images,))
     for site in sites:
         if site not in activations:
             raise AdvfoolError(f"Layer '{site.layer}' was not used in the forward pass, so it has no activation.")
@@ -111,6 +119,10 @@ def _watch(network: nn.Module, site: Site, activations: dict[Site, list[Tensor]]
                 f"Layer '{site.layer}' runs more than once in a forward pass, so it has no single activation. "
                 "Choose another layer."
             )
+        if isinstance(value, list):
+            # The list's tensors depend on each other (DenseNet), but its activation is their concatenation: from
+            # here on, everybody who holds the list uses aliases, whose gradients leave out what came before.
+            value[:] = [tensor.view_as(tensor) for tensor in value]
         tensors = list(value) if isinstance(value, list | tuple) else [value]
         for tensor in tensors:
             if not tensor.requires_grad:

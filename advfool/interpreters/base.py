@@ -34,6 +34,6 @@ class Interpreter(ABC):
         return self
 
     def __call__(
-        self, model: nn.Module, images: Float[Tensor, "n 3 h w"], targets: Int[Tensor, "n"] | int
+        self, model: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"] | int
     ) -> Float[Tensor, "n h w"]:
         return self.read(record(model, images, self.sites), targets)

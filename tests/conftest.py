@@ -1,0 +1,87 @@
+"""Shared by all tests: a cache folder that test runs share, tiny networks, images."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from advfool.command import conf_dir
+from advfool.models import DenseNetTiny, ResNetTiny, VGGTiny
+
+TINY = {
+    "vgg_tiny": (VGGTiny, "features.17"),
+    "resnet_tiny": (ResNetTiny, "layer3.1"),
+    "densenet_tiny": (DenseNetTiny, "features.denseblock2.denselayer4"),
+}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the slow tests, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--all"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: make test-all"))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=TINY)
+def tiny(request):
+    """Each tiny network in float64 with its target layer, statistics of batch norm as after training."""
+    return build_tiny(request.param)
+
+
+def build_tiny(name: str, dtype=torch.float64):
+    build, layer = TINY[name]
+    torch.manual_seed(0)
+    network = build().to(dtype)
+    network.train()
+    with torch.no_grad():  # running statistics of real activations, not the initial 0 and 1
+        for _ in range(20):
+            network(torch.randn(16, 3, 56, 56, dtype=dtype))
+    return network.eval(), layer
+
+
+@pytest.fixture
+def compose_config(tmp_path):
+    """Composes a config as the command line would, with a run folder of its own."""
+
+    def compose_one(*overrides: str, config: str = "train"):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose(config, list(overrides), return_hydra_config=True)
+
+    return compose_one
+
+
+@pytest.fixture
+def photo_folder(tmp_path) -> Path:
+    """train/ and val/ with two classes of generated JPEGs."""
+    for split, count in (("train", 6), ("val", 3)):
+        for label in ("cat", "dog"):
+            make_photos(tmp_path / "photos" / split / label, count)
+    return tmp_path / "photos"
+
+
+def make_photos(folder: Path, count: int, size: tuple[int, int] = (80, 64)) -> None:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        pixels = (torch.rand(size[1], size[0], 3) * 255).to(torch.uint8).numpy()
+        Image.fromarray(pixels).save(folder / f"{i}.jpg")
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """Real photos, where the machine has them."""
+    path = os.environ.get("ADVFOOL_PHOTOS")
+    if not path or not Path(path).is_dir():
+        pytest.skip("set ADVFOOL_PHOTOS to a folder of wnid folders with photos")
+    return Path(path)

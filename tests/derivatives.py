@@ -1,0 +1,48 @@
+"""Finite differences in float64 against automatic differentiation, parameter tensor by parameter tensor."""
+
+import torch
+
+STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
+
+
+def worst_disagreement(network, loss) -> tuple[float, str, float]:
+    """The criterion of the project for a scalar `loss()` of the network's parameters.
+
+    For each tensor, along a random direction: `|fd - ad| / max(|ad|, 1e-3 * largest |ad| of any tensor)`, with fd
+    from whichever step crosses no kink (the best of the steps).
+
+    Returns:
+        the largest ratio, the tensor it belongs to, and the share of tensors whose |ad| is above the floor.
+    """
+    named = dict(network.named_parameters())
+    gradients = torch.autograd.grad(loss(), list(named.values()), allow_unused=True)
+    generator = torch.Generator().manual_seed(1)
+    directions = {k: torch.randn(p.shape, generator=generator, dtype=p.dtype) for k, p in named.items()}
+    ad = {
+        name: 0.0 if gradient is None else (gradient * directions[name]).sum().item()
+        for (name, gradient) in zip(named, gradients, strict=True)
+    }
+    floor = 1e-3 * max(abs(value) for value in ad.values())
+    worst = (0.0, "")
+    for name, parameter in named.items():
+        ratios = []
+        for step in STEPS:
+            fd = (_at(loss, parameter, directions[name], step) - _at(loss, parameter, directions[name], -step)) / (
+                2 * step
+            )
+            ratios.append(abs(fd - ad[name]) / max(abs(ad[name]), floor))
+            if ratios[-1] <= 1e-6:
+                break
+        worst = max(worst, (min(ratios), name))
+    above = sum(abs(value) > floor for value in ad.values()) / len(ad)
+    return (*worst, above)
+
+
+@torch.no_grad()
+def _at(loss, parameter, direction, step) -> float:
+    original = parameter.detach().clone()
+    parameter.add_(direction, alpha=step)
+    try:
+        return loss().item()
+    finally:
+        parameter.copy_(original)
