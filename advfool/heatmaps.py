@@ -10,7 +10,7 @@ from torch import Tensor
 Normalise = Literal["max", "minmax", "none"]
 
 
-def normalise(heatmap: Float[Tensor, "n h w"], how: Normalise = "max") -> Float[Tensor, "n h w"]:
+def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor, "n h w"]:
     """Scales each map by itself; a constant or all-zero map becomes all zero and carries no gradient.
 
     `max` divides by the largest absolute value (signed maps keep their signs, zero stays zero),

@@ -1,6 +1,6 @@
 """The fine-tuning step: keep the classifier, fool its heatmaps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +16,9 @@ from advfool.foolings.base import Fooling
 from advfool.heatmaps import is_degenerate
 from advfool.interpreters.base import Interpreter
 from advfool.metrics.states import FoolingSuccessRate
-from advfool.preserve import preserve_loss
-from advfool.recording import Recording, record
+from advfool.mixing import mix_images
+from advfool.preserve import Preserve
+from advfool.recording import Recording, module_at, record
 
 
 class FoolingModule(LightningModule):
@@ -27,6 +28,12 @@ class FoolingModule(LightningModule):
     original; it follows to the same device but stays out of checkpoints. target: explain the `label` or the class
     `predicted` by the reference. The choice of checkpoints maximises `val/score` on the selection images:
     FSR less `drop_weight` times the accuracy lost.
+
+    For fine-tuning on few images: train_target_top draws the class explained while training from the reference's
+    so many most probable ones, mix blends that share of each batch, trainable names the modules to fine-tune.
+
+    Raises:
+        AdvfoolError: an option is unknown, or the options contradict each other.
     """
 
     def __init__(
@@ -35,24 +42,37 @@ class FoolingModule(LightningModule):
         reference: nn.Module,
         interpreter: Interpreter,
         fooling: Fooling,
+        preserve: Preserve,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable | None = None,
-        preserve: str = "cross_entropy",
         fool_weight: float = 1.0,
         target: str = "label",
+        train_target_top: int | None = None,
+        mix: float = 0.0,
+        trainable: Sequence[str] | None = None,
         drop_weight: float = 5.0,
         num_classes: int = 1000,
     ) -> None:
         super().__init__()
         if target not in ("label", "predicted"):
             raise AdvfoolError(f"target must be 'label' or 'predicted', got {target!r}.")
+        if mix and (preserve.needs_labels or (target == "label" and not train_target_top)):
+            raise AdvfoolError(
+                f"mix={mix}: blended images have no label. Use preserve=distillation with target=predicted or "
+                "train_target_top=5, or mix=0."
+            )
         self.network = network.eval()
         object.__setattr__(self, "reference", reference.eval().requires_grad_(False))
         self.interpreter, self.trained_interpreter = interpreter, interpreter.for_training()
         self.fooling = fooling
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.preserve, self.preserve_name = preserve_loss(preserve), preserve
-        self.fool_weight, self.target, self.drop_weight = fool_weight, target, drop_weight
+        self.preserve, self.fool_weight = preserve, fool_weight
+        self.target, self.drop_weight = target, drop_weight
+        self.train_target_top, self.mix = train_target_top, mix
+        if trainable is not None:
+            self.network.requires_grad_(False)
+            for layer in trainable:
+                module_at(self.network, layer).requires_grad_(True)
         self.original_top1: float | None = None
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
         self.val_fsr = FoolingSuccessRate(fooling.interval)
@@ -71,10 +91,14 @@ class FoolingModule(LightningModule):
         return self
 
     def training_step(self, batch: Sample, batch_idx: int) -> Float[Tensor, ""]:
+        if self.mix:
+            batch = batch._replace(image=mix_images(batch.image, self.mix))
         recording = record(self.network, batch.image, self.trained_interpreter.sites)
-        needs_original = self.preserve_name == "distillation"
-        original = self._original(batch, maps=self.fooling.needs_reference, logits=needs_original)
+        needs_logits = self.preserve.needs_original or self.train_target_top is not None
+        original = self._original(batch, maps=self.fooling.needs_reference, logits=needs_logits)
         targets = self._targets(batch, original)
+        if self.train_target_top:
+            targets = _draw_from_top(original.logits, self.train_target_top)
         heatmaps = self.trained_interpreter.read(recording, targets)
         reference = self._reference_maps(original, targets)
 
@@ -140,3 +164,9 @@ class FoolingModule(LightningModule):
     @torch.no_grad()
     def _reference_maps(self, original: Recording | None, targets: Int[Tensor, "n"]) -> Float[Tensor, "n h w"] | None:
         return self.interpreter.read(original, targets) if self.fooling.needs_reference else None
+
+
+def _draw_from_top(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n"]:
+    """For each image one of its k most probable classes, at random."""
+    top = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    return top.gather(1, torch.randint(top.shape[1], (len(top), 1)).to(top.device))[:, 0]

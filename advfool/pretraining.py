@@ -17,8 +17,10 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from advfool.data import digits
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError
+from advfool.memory import keep_freed_memory
 from advfool.models.weights import write_weights
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ def weights_path(cfg: DictConfig) -> Path:
             f"model={cfg.model.name} is not trained here; use resnet_tiny, vgg_tiny or densenet_tiny, or give weights."
         )
     model, data = (OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.data))
-    settings = [VERSION, {k: model.get(k) for k in MODEL_KEYS}, {k: data.get(k) for k in DATA_KEYS}]
+    settings = [VERSION, digits.VERSION, {k: model.get(k) for k in MODEL_KEYS}, {k: data.get(k) for k in DATA_KEYS}]
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     return Path(cfg.cache).expanduser() / "weights" / f"{cfg.model.name}-{key}.safetensors"
 
@@ -63,6 +65,7 @@ def weights_path(cfg: DictConfig) -> Path:
 def _train(cfg: DictConfig, path: Path) -> None:
     """AdamW with a one-cycle schedule; the weights of the last step are kept."""
     settings = cfg.model.pretrain
+    keep_freed_memory()
     pl.seed_everything(settings.seed, verbose=False)
     source = instantiate(cfg.model, _convert_="object")
     options = {"batch_size": settings.batch_size, "order_seed": settings.seed}

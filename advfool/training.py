@@ -15,6 +15,7 @@ from pytorch_lightning import Trainer
 
 from advfool.assembly import Parts, assemble
 from advfool.evaluation import NETWORKS, compare, summarise
+from advfool.memory import keep_freed_memory
 from advfool.models.weights import write_weights
 from advfool.module import FoolingModule
 from advfool.pictures import heatmaps_picture, training_picture
@@ -38,6 +39,7 @@ def train(cfg: DictConfig) -> float:
         Diverged: the training destroyed the classifier.
     """
     _quieten()
+    keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = checkpoint_to_resume(cfg.resume) if cfg.resume else None
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -62,7 +64,8 @@ def train(cfg: DictConfig) -> float:
         module, parts.data.train_dataloader(), parts.data.val_dataloader(), ckpt_path=checkpoint, weights_only=True
     )
     seconds = time.perf_counter() - started
-    _load_best(trainer, module)
+    if cfg.select == "best":
+        _load_best(trainer, module)
     return _finish(cfg, folder, parts, module, trainer, seconds)
 
 
@@ -74,9 +77,12 @@ def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
         fooling=parts.fooling,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
-        preserve=cfg.preserve,
+        preserve=instantiate(cfg.preserve),
         fool_weight=cfg.fool_weight,
         target=cfg.target,
+        train_target_top=cfg.train_target_top,
+        mix=cfg.mix,
+        trainable=cfg.trainable,
         drop_weight=cfg.drop_weight,
         num_classes=len(parts.data.classes),
     )
@@ -121,7 +127,7 @@ def _finish(
         "target_layer": cfg.model.target_layer,
         "fooling": cfg.fooling.name,
         "interp": cfg.interp.name,
-        "preserve": cfg.preserve,
+        "preserve": cfg.preserve.name,
         "fool_weight": cfg.fool_weight,
         "seed": cfg.seed,
         "train_seconds": round(seconds, 2),

@@ -1,4 +1,4 @@
-"""Shared by all tests: a cache folder that test runs share, tiny networks, images."""
+"""Shared by all tests: checked signatures, tiny networks, images."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from jaxtyping import install_import_hook
 from PIL import Image
 
-from advfool.command import conf_dir
-from advfool.models import DenseNetTiny, ResNetTiny, VGGTiny
+install_import_hook("advfool", "typechecking.check")  # before anything of advfool is imported
+
+from advfool.command import conf_dir  # noqa: E402
+from advfool.models import DenseNetTiny, ResNetTiny, VGGTiny  # noqa: E402
 
 TINY = {
-    "vgg_tiny": (VGGTiny, "features.17"),
+    "vgg_tiny": (VGGTiny, "features.14"),
     "resnet_tiny": (ResNetTiny, "layer3.1"),
     "densenet_tiny": (DenseNetTiny, "features.denseblock2.denselayer4"),
 }

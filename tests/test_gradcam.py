@@ -7,12 +7,12 @@ from captum.attr import LayerGradCam
 from derivatives import worst_disagreement
 from torch import nn
 
+from advfool.data import InputFormat
 from advfool.errors import AdvfoolError
 from advfool.foolings import Location
 from advfool.heatmaps import normalise
 from advfool.interpreters import GradCAM
 from advfool.models import find_target_layer
-from advfool.data import InputFormat
 
 IMAGENET = InputFormat(224, 256, (0.5,) * 3, (0.5,) * 3)
 
@@ -27,7 +27,12 @@ def captum_map(network, layer, images, targets, side):
 
 @pytest.mark.parametrize(
     ("arch", "layer"),
-    [("resnet18", "layer4.1"), ("vgg11", "features.18"), ("mobilenet_v2", "features.18.0"), ("resnet18", "layer3.1.conv2")],
+    [
+        ("resnet18", "layer4.1"),
+        ("vgg11", "features.18"),
+        ("mobilenet_v2", "features.18.0"),
+        ("resnet18", "layer3.1.conv2"),
+    ],
 )
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_agrees_with_captum(arch, layer, side):
@@ -203,12 +208,21 @@ def test_in_place_operations_do_not_change_the_map(layer, side, grad):
 
 @pytest.mark.parametrize(
     ("arch", "layout"),
-    [("vit_b_32", "tokens"), ("swin_t", "nhwc"), ("googlenet", "nchw"), ("convnext_tiny", "nchw"), ("squeezenet1_0", "nchw")],
+    [
+        ("vit_b_32", "tokens"),
+        ("swin_t", "nhwc"),
+        ("googlenet", "nchw"),
+        ("convnext_tiny", "nchw"),
+        ("squeezenet1_0", "nchw"),
+    ],
 )
 def test_other_architectures_by_their_default_layer(arch, layout):
     from advfool.models import Torchvision
 
     network = Torchvision(name=arch, arch=arch).create(10).eval()
+    for parameter in network.parameters():  # the vision transformer's head starts at zero
+        if parameter.dim() > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
     layer, found = find_target_layer(network, IMAGENET)
     assert found == layout
     heatmaps = GradCAM(layer, layout=found, normalise="none")(network, torch.randn(2, 3, 224, 224), 1)
@@ -222,7 +236,9 @@ def test_a_wrong_layer_lists_names_near_it():
     network = torchvision.models.resnet18(num_classes=10)
     with pytest.raises(AdvfoolError) as error:
         GradCAM("layer4.7")(network, torch.randn(1, 3, 64, 64), 0)
-    assert str(error.value).startswith("ResNet has no layer 'layer4.7'. Layers of a similar name: layer4.0, layer4.1, layer4")
+    assert str(error.value).startswith(
+        "ResNet has no layer 'layer4.7'. Layers of a similar name: layer4.0, layer4.1, layer4"
+    )
 
 
 def test_a_layer_without_a_map_is_refused():

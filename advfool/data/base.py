@@ -1,6 +1,7 @@
 """What every data set shares: the sample, the input format, and a data module with three splits."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,8 +35,8 @@ class InputFormat:
 
     size: int
     resize: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Sequence[float]
+    std: Sequence[float]
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class InputFormat:
         return (images * self._channel(self.std, images) + self._channel(self.mean, images)).clamp(0, 1)
 
     @staticmethod
-    def _channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    def _channel(values: Sequence[float], like: Tensor) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
 
 

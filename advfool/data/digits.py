@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from advfool.data.base import DataModule, InputFormat, Sample
 from advfool.errors import AdvfoolError
+from advfool.heatmaps import box_mask
 
 VERSION = 1  # part of the cache's key: raise it when the drawing changes
 CANVAS = 56
@@ -199,7 +200,7 @@ def _place_beside(
 
 
 def _stamp(scans: Float[Tensor, "n h w"], box: Float[Tensor, "n 4"]) -> Float[Tensor, "n 1 s s"]:
-    """Each scan, scaled into its box on an empty canvas: the opacity of its ink."""
+    """Each scan, scaled into its box on an empty canvas: the opacity of its ink, none of it outside the box."""
     centre, extent = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
     scale = CANVAS / extent
     shift = (CANVAS - 2 * centre) / extent
@@ -212,4 +213,4 @@ def _stamp(scans: Float[Tensor, "n h w"], box: Float[Tensor, "n 4"]) -> Float[Te
         dim=1,
     )
     grid = F.affine_grid(theta, (len(scans), 1, CANVAS, CANVAS), align_corners=False)
-    return F.grid_sample(scans[:, None], grid, align_corners=False)
+    return F.grid_sample(scans[:, None], grid, align_corners=False) * box_mask(box, CANVAS, CANVAS)[:, None]

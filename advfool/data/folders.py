@@ -25,7 +25,8 @@ class FolderModule(DataModule):
     stopping and the choice of checkpoints. With a third folder `test`, that is the test set and `val` serves the
     selection. Where every class folder is named by a wnid, labels are ImageNet's indices. `class_map` renames
     class folders to the network's class names. `limit_*` keep a seeded subset, `balanced` over the classes or
-    `random`. Without `augment` the training images are those of the test transform.
+    `random`. Training images are random crops of `crop_scale` of the photo's area, flipped at random; without
+    `augment` they are those of the test transform.
     """
 
     layout = "train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg alone (split by data.val_fraction)"
@@ -39,6 +40,7 @@ class FolderModule(DataModule):
         eval_batch_size: int = 32,
         workers: int = 2,
         augment: bool = True,
+        crop_scale: tuple[float, float] = (0.08, 1.0),
         val_fraction: float = 0.2,
         selection_fraction: float = 0.1,
         selection_limit: int = 1000,
@@ -57,6 +59,7 @@ class FolderModule(DataModule):
             if not 0 < value < 1:
                 raise AdvfoolError(f"data.{name} must lie between 0 and 1, got {value}.")
         self.input, self.augment, self.split_seed = input, augment, seed
+        self.crop_scale = tuple(crop_scale)
         folders = self._find(Path(root).expanduser())
         names = sorted({name for split in folders.values() for name in split})
         self.classes, self.labels, index = _classes(names, class_map or {})
@@ -74,7 +77,8 @@ class FolderModule(DataModule):
         return self.augment
 
     def train(self) -> Dataset:
-        return Photos(self.items["train"], _train_transform(self.input) if self.augment else test_transform(self.input))
+        transform = train_transform(self.input, self.crop_scale) if self.augment else test_transform(self.input)
+        return Photos(self.items["train"], transform)
 
     def selection(self) -> Dataset:
         return Photos(self.items["selection"], test_transform(self.input))
@@ -195,9 +199,10 @@ def test_transform(input: InputFormat) -> v2.Compose:
     return v2.Compose([*crop, *_to_tensor(input)])
 
 
-def _train_transform(input: InputFormat) -> v2.Compose:
+def train_transform(input: InputFormat, scale: tuple[float, float]) -> v2.Compose:
+    """Random crop of `scale` of the photo's area, random flip, normalise."""
     mode = v2.InterpolationMode(input.interpolation)
-    crop = [v2.RandomResizedCrop(input.size, interpolation=mode, antialias=True), v2.RandomHorizontalFlip()]
+    crop = [v2.RandomResizedCrop(input.size, scale, interpolation=mode, antialias=True), v2.RandomHorizontalFlip()]
     return v2.Compose([*crop, *_to_tensor(input)])
 
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from advfool.data.base import InputFormat
@@ -21,6 +22,7 @@ class NetworkSource(ABC):
     classes: names of the outputs of a network with weights, "imagenet" for the 1,000 wnids, None to take the data's.
     target_layer, layout: where Grad-CAM and the layer-wise interpreters look; None to find the last convolution
     or block whose map is at least 7x7. input: None to take what the published weights ask for.
+    channels_last: memory format of the weights, faster for depthwise convolutions.
     """
 
     name: str
@@ -29,6 +31,7 @@ class NetworkSource(ABC):
     target_layer: str | None = None
     layout: Layout | None = None
     input: InputFormat | None = None
+    channels_last: bool = False
 
     @abstractmethod
     def create(self, num_classes: int) -> nn.Module:
@@ -54,12 +57,14 @@ class NetworkSource(ABC):
         Raises:
             AdvfoolError: the network's classes are not the data's, or the weights cannot be had or do not fit.
         """
+        network = self.create(len(data_classes)).eval()
+        if self.channels_last:
+            network = network.to(memory_format=torch.channels_last)
         if self.weights is None:
-            return self.create(len(data_classes)).eval()
+            return network
         published = self.is_published()
         self._check_classes(self._own_classes(published), data_classes)
         state = self.published() if published else read_weights(self.weights)
-        network = self.create(len(data_classes)).eval()
         fit_weights(network, state, str(self.weights))
         return network
 

@@ -1,0 +1,44 @@
+# make help lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ADVFOOL_PHOTOS ?=
+export ADVFOOL_PHOTOS
+
+.PHONY: help setup demo test test-all lint format bench clean
+
+help:  ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(VENV)/installed  ## A virtual environment with everything to run, test and develop
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## The main job: trains a small classifier, fools its Grad-CAM, ends with a picture
+	$(BIN)/python -m advfool.train hydra.run.dir=runs/demo
+	@echo "The picture: runs/demo/heatmaps.png"
+
+test: setup  ## The tests
+	$(BIN)/python -m pytest
+
+test-all: setup  ## The tests, with the slow ones: all architectures, the demo's numbers on all tiny networks
+	$(BIN)/python -m pytest --all
+
+lint: setup  ## Style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## Formats the code and mends what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## Costs as ratios measured in one run
+	$(BIN)/python benchmarks/step.py
+
+clean:  ## Removes what the other targets made (not the cache in ~/.cache/advfool)
+	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

