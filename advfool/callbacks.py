@@ -1,8 +1,16 @@
 """Lightning callbacks."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
 
 from advfool.errors import Diverged
+
+
+class StepProgressBar(RichProgressBar):
+    """Lightning's rich progress bar for trainings whose length is given in steps, not in epochs."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Pass {current_epoch + 1}, from step {self.trainer.global_step} of {self.trainer.max_steps}"
 
 
 class DivergenceGuard(Callback):

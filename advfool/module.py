@@ -140,7 +140,8 @@ class FoolingModule(LightningModule):
             self.original_top1 = values["val/top1"].item()
         lost = max(self.original_top1 - values["val/top1"].item(), 0.0)
         values["val/score"] = values[f"val/fsr/{name}"] - self.drop_weight * lost
-        self.log_dict(values, prog_bar=True)
+        for key, value in values.items():
+            self.log(key, value, prog_bar=key == "val/top1" or key.startswith("val/fsr"))
 
     def configure_optimizers(self):
         optimizer = self.optimizer([p for p in self.network.parameters() if p.requires_grad])

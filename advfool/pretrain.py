@@ -8,6 +8,7 @@ from advfool.command import command
 
 @command("pretrain")
 def main(cfg: DictConfig) -> None:
+    """Trains what `cfg` describes, unless it is cached, and says where the weights are."""
     from advfool.pretraining import pretrained_weights
 
     print(f"Weights of {cfg.model.name}: {pretrained_weights(cfg)}")

@@ -1,16 +1,13 @@
 """`python -m advfool.train`: fine-tunes a classifier so that its heatmaps lie, and measures how well they do."""
 
-import logging
-
 from omegaconf import DictConfig
 
 from advfool.command import command
 
-log = logging.getLogger(__name__)
-
 
 @command("train")
 def main(cfg: DictConfig) -> float:
+    """One fine-tuning run; the FSR it returns is what a sweeper can optimise."""
     from advfool.training import train
 
     return train(cfg)

@@ -163,8 +163,13 @@ def _draw(cfg: DictConfig, folder: Path, parts: Parts, networks: dict[str, torch
 
 
 def _quieten() -> None:
-    """Lightning's advice about workers and hardware is not for users of this command."""
+    """Lightning's advice about workers, hardware and frozen modules is not for users of this command."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    for advice in (
+        ".*does not have many workers.*",
+        ".*log_every_n_steps.*",
+        ".*LeafSpec.*",
+        ".*in eval mode at the start of training.*",
+        "Experiment logs directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=advice)

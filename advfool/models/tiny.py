@@ -12,7 +12,7 @@ from advfool.models.base import NetworkSource
 
 
 class VGGTiny(nn.Module):
-    """VGG: 3x3 convolutions with batch norm, three poolings, two linear layers. The last convolution sees a 14x14 map."""
+    """VGG with batch norm: five 3x3 convolutions, two linear layers. The last convolution sees a 14x14 map."""
 
     def __init__(self, num_classes: int = 10, width: int = 16) -> None:
         super().__init__()
