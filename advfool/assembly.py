@@ -4,16 +4,16 @@ import logging
 from dataclasses import dataclass
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
-from advfool.data.base import DataModule
+from advfool.building import build
+from advfool.data.base import DataModule, InputFormat
+from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
 from advfool.pretraining import pretrained_weights
-from advfool.recording import module_at
 
 log = logging.getLogger(__name__)
 
@@ -36,25 +36,37 @@ def assemble(cfg: DictConfig) -> Parts:
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
     """
-    source: NetworkSource = instantiate(cfg.model, _convert_="object")
-    data: DataModule = instantiate(cfg.data, input=source.input_format(), _convert_="object")
+    source: NetworkSource = build(cfg.model)
+    input = source.input_format()
+    data: DataModule = build(cfg.data, input=input)
     if source.weights == "pretrained" and not source.is_published():
         source.weights = str(pretrained_weights(cfg))
     original = source.build(data.classes)
-    if cfg.model.target_layer is None:
-        layer, layout = find_target_layer(original, source.input_format())
+    _try(original, input)
+    if cfg.model.target_layer is None or cfg.model.layout is None:
+        layer, layout = find_target_layer(original, input, cfg.model.target_layer)
         with open_dict(cfg):
             cfg.model.target_layer, cfg.model.layout = layer, cfg.model.layout or layout
         log.info("Target layer of %s: %s (model.target_layer=... chooses another)", source.name, layer)
-    module_at(original, cfg.model.target_layer)
-    interpreter: Interpreter = instantiate(cfg.interp, _convert_="object")
-    fooling: Fooling = instantiate(cfg.fooling, _convert_="object")
-    _try(original, interpreter, fooling, data)
+    interpreter: Interpreter = build(cfg.interp)
+    fooling: Fooling = build(cfg.fooling)
+    _try_fooling(original, interpreter, fooling, data)
     return Parts(data, original, interpreter, fooling)
 
 
 @torch.no_grad()
-def _try(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
+def _try(network: nn.Module, input: InputFormat) -> None:
+    try:
+        network(torch.zeros(2, 3, input.size, input.size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise AdvfoolError(
+            f"{type(network).__name__} cannot take images of {input.size}x{input.size}: {error}. "
+            "Choose another size: model.input.size=..., model.input.resize=..."
+        ) from error
+
+
+@torch.no_grad()
+def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
     dataset = data.test()
     images = torch.stack([dataset[i].image for i in range(min(2, len(dataset)))])
     heatmaps = interpreter(network, images, 0)

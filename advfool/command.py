@@ -1,5 +1,6 @@
 """What the entry points share: where conf/ lies, and how a command ends on an expected error."""
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -7,12 +8,15 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from advfool.errors import AdvfoolError
 
+log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
 
 
@@ -25,7 +29,7 @@ def conf_dir() -> Path:
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Makes a task a Hydra command that reports expected errors as a message, with their exit code.
 
-    In a multirun the error is raised, so that Hydra marks the job as failed.
+    In a multirun the error goes to the cell's log, the other cells run, and the command ends with exit code 1.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -37,9 +41,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             def job(cfg: DictConfig) -> object:
                 try:
                     return task(cfg)
-                except AdvfoolError as error:
+                except (AdvfoolError, OmegaConfBaseException) as problem:
+                    error = problem if isinstance(problem, AdvfoolError) else _about_a_value(problem)
                     if HydraConfig.get().mode is not RunMode.RUN:
-                        raise
+                        log.error("%s", error)
+                        raise CompactHydraException(str(error)) from None
                     failures.append(error)
                     return None
 
@@ -51,3 +57,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
         return main
 
     return decorate
+
+
+def _about_a_value(problem: OmegaConfBaseException) -> AdvfoolError:
+    """A value that is missing, or that refers to something that does not exist."""
+    first = str(problem).splitlines()[0]
+    return AdvfoolError(
+        f"The configuration has no usable value for '{problem.full_key}': {first}. Give it: {problem.full_key}=..."
+    )

@@ -1,5 +1,8 @@
 """The errors a user can cause and mend: shown as a message, never as a traceback."""
 
+from difflib import SequenceMatcher
+from typing import get_args
+
 _WORKER_MARK = "advfool.errors.AdvfoolError: "
 
 
@@ -28,7 +31,11 @@ def nearest(word: str, words: list[str], limit: int = 8) -> str:
     >>> nearest("layr4", ["layer4", "fc"])
     'layer4, fc'
     """
-    from difflib import SequenceMatcher
-
     ranked = sorted(words, key=lambda other: -SequenceMatcher(None, word, other).ratio())
     return ", ".join(ranked[:limit])
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Raises an AdvfoolError unless `value` is one of the words of a Literal type."""
+    if value not in get_args(choices):
+        raise AdvfoolError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}.")

@@ -104,7 +104,7 @@ def summarise(table: Table, interpreters: Sequence[str], fooling: Fooling, class
     """
     drop, interval = paired_interval(*(table[f"top1/{name}"] for name in NETWORKS))
     accuracy = {name: {k: _mean(table[f"{k}/{name}"]) for k in ("top1", "top5")} for name in NETWORKS}
-    accuracy["drop"] = {"top1": drop, "ci95": list(interval)}
+    accuracy["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
     result: dict = {"accuracy": accuracy, "n_images": len(table["index"])}
     measured = ~_unmeasured(table, interpreters)
     result["n_images_fsr"] = int(measured.sum())

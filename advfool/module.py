@@ -56,6 +56,10 @@ class FoolingModule(LightningModule):
         super().__init__()
         if target not in ("label", "predicted"):
             raise AdvfoolError(f"target must be 'label' or 'predicted', got {target!r}.")
+        if train_target_top is not None and train_target_top < 1:
+            raise AdvfoolError(f"train_target_top must be at least 1 or null, got {train_target_top}.")
+        if not 0 <= mix <= 1:
+            raise AdvfoolError(f"mix is a share of the batch, from 0 to 1, got {mix}.")
         if mix and (preserve.needs_labels or (target == "label" and not train_target_top)):
             raise AdvfoolError(
                 f"mix={mix}: blended images have no label. Use preserve=distillation with target=predicted or "
@@ -94,7 +98,7 @@ class FoolingModule(LightningModule):
         if self.mix:
             batch = batch._replace(image=mix_images(batch.image, self.mix))
         recording = record(self.network, batch.image, self.trained_interpreter.sites)
-        needs_logits = self.preserve.needs_original or self.train_target_top is not None
+        needs_logits = self.preserve.needs_original or bool(self.train_target_top)
         original = self._original(batch, maps=self.fooling.needs_reference, logits=needs_logits)
         targets = self._targets(batch, original)
         if self.train_target_top:
@@ -110,7 +114,7 @@ class FoolingModule(LightningModule):
         if not torch.isfinite(loss.detach()):
             raise Diverged(
                 f"Training diverged: the loss is {loss.item()} at step {self.global_step} (preserve {preserve.item()}, "
-                f"penalty {penalty.item()}). The last good checkpoint is kept. Lower optimizer.lr or fool_weight."
+                f"penalty {penalty.item()}). Lower optimizer.lr or fool_weight."
             )
         return loss
 

@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import RichProgressBar
@@ -17,6 +16,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from advfool.building import build
 from advfool.data import digits
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 VERSION = 1  # part of the cache's key: raise it when the training changes
 # What the weights depend on; batch sizes and limits of the fine-tuning are none of it.
 MODEL_KEYS = ("_target_", "family", "input", "pretrain")
-DATA_KEYS = ("_target_", "root", "seed", "class_map", "val_fraction", "selection_fraction", "size")
+DATA_KEYS = ("_target_", "root", "seed", "class_map", "val_fraction", "selection_fraction", "selection_limit")
+DATA_KEYS += ("size", "augment", "crop_scale", "subset")
 
 
 def pretrained_weights(cfg: DictConfig) -> Path:
@@ -57,6 +58,8 @@ def weights_path(cfg: DictConfig) -> Path:
             f"model={cfg.model.name} is not trained here; use resnet_tiny, vgg_tiny or densenet_tiny, or give weights."
         )
     model, data = (OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.data))
+    if data.get("root"):
+        data["root"] = str(Path(data["root"]).expanduser().absolute())
     settings = [VERSION, digits.VERSION, {k: model.get(k) for k in MODEL_KEYS}, {k: data.get(k) for k in DATA_KEYS}]
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     return Path(cfg.cache).expanduser() / "weights" / f"{cfg.model.name}-{key}.safetensors"
@@ -67,14 +70,14 @@ def _train(cfg: DictConfig, path: Path) -> None:
     settings = cfg.model.pretrain
     keep_freed_memory()
     pl.seed_everything(settings.seed, verbose=False)
-    source = instantiate(cfg.model, _convert_="object")
+    source = build(cfg.model)
     options = {"batch_size": settings.batch_size, "order_seed": settings.seed}
     options |= {key: None for key in cfg.data if key.startswith("limit_")}
-    data = instantiate(cfg.data, input=source.input_format(), **options, _convert_="object")
+    data = build(cfg.data, input=source.input_format(), **options)
     loader = data.train_dataloader()
     log.info("Training %s on %d images, once; the weights go to %s", cfg.model.name, len(loader.dataset), path)
     trainer = pl.Trainer(
-        accelerator="auto",
+        accelerator=cfg.trainer.accelerator if "trainer" in cfg else "auto",
         devices=1,
         max_epochs=settings.epochs,
         logger=False,

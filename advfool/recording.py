@@ -24,7 +24,7 @@ class Site(NamedTuple):
     """A place in a network: the input or the output of the module of this name."""
 
     layer: str
-    side: Side = "input"
+    side: str = "input"
 
 
 @dataclass
@@ -110,8 +110,6 @@ def module_at(network: nn.Module, layer: str) -> nn.Module:
 def _watch(network: nn.Module, site: Site, activations: dict[Site, list[Tensor]]):
     """A context in which the activation at `site` is kept, as a tensor that gradients can be taken of."""
     module = module_at(network, site.layer)
-    # A module that overwrites its input would take the recorded value with it.
-    overwrites = getattr(module, "inplace", False)
 
     def keep(value):
         if site in activations:
@@ -129,9 +127,14 @@ def _watch(network: nn.Module, site: Site, activations: dict[Site, list[Tensor]]
                 tensor.requires_grad_()
         activations[site] = tensors
 
-    def before(module, args):
-        keep(args[0])
-        return (args[0].clone(), *args[1:]) if overwrites else None
+    def before(module, args, kwargs):
+        name = next(iter(kwargs)) if not args else None
+        value = kwargs[name] if name else args[0]
+        keep(value)
+        if not isinstance(value, Tensor):
+            return None
+        # The module may overwrite its input (an in-place ReLU), so it works on a copy; gradients pass through it.
+        return (args, kwargs | {name: value.clone()}) if name else ((value.clone(), *args[1:]), kwargs)
 
     def after(module, args, output):
         keep(output)
@@ -139,7 +142,7 @@ def _watch(network: nn.Module, site: Site, activations: dict[Site, list[Tensor]]
         return output.clone() if isinstance(output, Tensor) else None
 
     if site.side == "input":
-        return _removing(module.register_forward_pre_hook(before))
+        return _removing(module.register_forward_pre_hook(before, with_kwargs=True))
     return _removing(module.register_forward_hook(after))
 
 
@@ -149,7 +152,7 @@ def _removing(handle):
     return stack
 
 
-def as_maps(tensors: list[Tensor], layout: Layout = "nchw") -> Float[Tensor, "n c h w"]:
+def as_maps(tensors: list[Tensor], layout: str = "nchw") -> Float[Tensor, "n c h w"]:
     """The tensors of a site as one stack of maps: lists concatenated by channel, tokens folded into a square.
 
     `nhwc` has channels last; `tokens` (n, t, c) has the class and register tokens first, which are dropped.

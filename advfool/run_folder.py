@@ -3,7 +3,9 @@
 import csv
 import importlib.metadata
 import json
+import pickle
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from advfool.errors import AdvfoolError
 
@@ -25,7 +28,7 @@ def write_config(folder: Path, cfg: DictConfig) -> None:
 def write_environment(folder: Path, seed: int, device: str) -> None:
     """environment.json: what is needed to repeat the run."""
     environment = {
-        "command": " ".join(["python", "-m", "advfool.train", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "advfool.train", *sys.argv[1:]]),
         "seed": seed,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
@@ -74,6 +77,32 @@ def checkpoint_to_resume(folder: str) -> Path:
     return path
 
 
+def check_resumable(path: Path, module: nn.Module, max_steps: int) -> None:
+    """Raises an AdvfoolError where a checkpoint cannot be read safely or belongs to another network or schedule."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        found = checkpoint["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, IndexError, TypeError) as error:
+        raise AdvfoolError(
+            f"resume: '{path}' is not a checkpoint of advfool that can be read safely: {error}"
+        ) from error
+    own = module.state_dict()
+    missing, unexpected = ([key for key in a if key not in b] for a, b in ((own, found), (found, own)))
+    shapes = [key for key in own if key in found and own[key].shape != found[key].shape]
+    if missing or unexpected or shapes:
+        raise AdvfoolError(
+            f"resume: '{path}' belongs to another network: {len(missing)} keys missing ({', '.join(missing[:3])}), "
+            f"{len(unexpected)} unexpected ({', '.join(unexpected[:3])}), {len(shapes)} of another shape "
+            f"({', '.join(shapes[:3])}). Give the model and data of the interrupted run."
+        )
+    planned = {state["total_steps"] for state in checkpoint.get("lr_schedulers", ()) if "total_steps" in state}
+    if planned - {max_steps}:
+        raise AdvfoolError(
+            f"resume: the interrupted run was planned for {planned.pop()} steps, which its learning rate follows; "
+            f"trainer.max_steps is {max_steps}. Give the same number."
+        )
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -83,10 +112,15 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the checkout that the package runs from, with `+` where files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():  # installed, perhaps inside somebody else's repository
+        return None
+    git = ["git", "-C", str(checkout)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True).stdout
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "advfool", "conf"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty.strip() else "")

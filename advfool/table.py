@@ -31,7 +31,7 @@ def print_results(metrics: dict, folder: Path, console: Console | None = None) -
             for key, label in (("pointing", "points into the box"), ("mass", "relevance in the box")):
                 table.add_row(label, _percent(box["original"][key]), _percent(box["manipulated"][key]))
     console.print(table)
-    low, high = (100 * edge for edge in accuracy["drop"]["ci95"])
+    low, high = (100 * edge for edge in accuracy["drop"]["ci95"] or (float("nan"),) * 2)
     console.print(
         f"Top-1 drop {100 * accuracy['drop']['top1']:.2f} points (paired 95 % interval {low:.2f} to {high:.2f}) on "
         f"{metrics['n_images']} test images; heatmaps of {metrics['n_images_fsr']}; "

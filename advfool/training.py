@@ -9,17 +9,19 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from advfool.assembly import Parts, assemble
+from advfool.building import build
+from advfool.errors import AdvfoolError, Diverged
 from advfool.evaluation import NETWORKS, compare, summarise
 from advfool.memory import keep_freed_memory
 from advfool.models.weights import write_weights
 from advfool.module import FoolingModule
 from advfool.pictures import heatmaps_picture, training_picture
 from advfool.run_folder import (
+    check_resumable,
     checkpoint_to_resume,
     read_history,
     write_config,
@@ -40,11 +42,14 @@ def train(cfg: DictConfig) -> float:
     """
     _quieten()
     keep_freed_memory()
+    _check(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = checkpoint_to_resume(cfg.resume) if cfg.resume else None
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = assemble(cfg)
     module = _module(cfg, parts)
+    if checkpoint:
+        check_resumable(checkpoint, module, cfg.trainer.max_steps)
     trainer = _trainer(cfg)
     if trainer.is_global_zero:
         write_config(folder, cfg)
@@ -60,13 +65,29 @@ def train(cfg: DictConfig) -> float:
     )
     trainer.validate(module, parts.data.val_dataloader(), verbose=False)
     started = time.perf_counter()
-    trainer.fit(
-        module, parts.data.train_dataloader(), parts.data.val_dataloader(), ckpt_path=checkpoint, weights_only=True
-    )
+    try:
+        trainer.fit(
+            module, parts.data.train_dataloader(), parts.data.val_dataloader(), ckpt_path=checkpoint, weights_only=True
+        )
+    except Diverged as error:
+        kept = folder / "checkpoints" / "best.ckpt"
+        raise Diverged(
+            f"{error} " + (f"The best checkpoint so far: {kept}." if kept.exists() else "There is no checkpoint yet.")
+        ) from None
     seconds = time.perf_counter() - started
     if cfg.select == "best":
         _load_best(trainer, module)
     return _finish(cfg, folder, parts, module, trainer, seconds)
+
+
+def _check(cfg: DictConfig) -> None:
+    """What no constructor sees, before anything is loaded."""
+    if cfg.select not in ("best", "last"):
+        raise AdvfoolError(f"select must be 'best' or 'last', got {cfg.select!r}.")
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise AdvfoolError(f"seed must be an integer from 0 to 2^32 - 1, got {cfg.seed!r}.")
+    if cfg.fsr_images is not None and cfg.fsr_images < 1:
+        raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {cfg.fsr_images}.")
 
 
 def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
@@ -75,9 +96,9 @@ def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
         reference=parts.original,
         interpreter=parts.interpreter,
         fooling=parts.fooling,
-        optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
-        preserve=instantiate(cfg.preserve),
+        optimizer=build(cfg.optimizer),
+        scheduler=build(cfg.scheduler) if cfg.scheduler else None,
+        preserve=build(cfg.preserve),
         fool_weight=cfg.fool_weight,
         target=cfg.target,
         train_target_top=cfg.train_target_top,
@@ -89,9 +110,9 @@ def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
 
 
 def _trainer(cfg: DictConfig) -> Trainer:
-    callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback]
-    loggers = [instantiate(logger) for logger in cfg.logger.values() if logger]
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, _convert_="object")
+    callbacks = [build(callback) for callback in (cfg.callbacks or {}).values() if callback]
+    loggers = [build(logger) for logger in (cfg.logger or {}).values() if logger]
+    return build(cfg.trainer, callbacks=callbacks, logger=loggers)
 
 
 def _load_best(trainer: Trainer, module: FoolingModule) -> None:
@@ -108,7 +129,7 @@ def _finish(
     steps = trainer.global_step
     interpreters = [parts.interpreter]
     names = [interp.name for interp in interpreters]
-    evaluator = _evaluator(cfg, trainer)
+    evaluator = _evaluator(cfg)
     table = compare(
         evaluator,
         parts.data,
@@ -124,7 +145,7 @@ def _finish(
     metrics |= {
         "target": cfg.target,
         "model": cfg.model.name,
-        "target_layer": cfg.model.target_layer,
+        "target_layer": getattr(parts.interpreter, "layer", None),
         "fooling": cfg.fooling.name,
         "interp": cfg.interp.name,
         "preserve": cfg.preserve.name,
@@ -142,11 +163,15 @@ def _finish(
     return metrics["fsr"][cfg.interp.name]
 
 
-def _evaluator(cfg: DictConfig, trainer: Trainer) -> Trainer:
-    return instantiate(cfg.trainer, callbacks=[instantiate(cfg.callbacks.progress)], logger=False, _convert_="object")
+def _evaluator(cfg: DictConfig) -> Trainer:
+    progress = (cfg.callbacks or {}).get("progress")
+    return build(cfg.trainer, callbacks=[build(progress)] if progress else [], logger=False)
 
 
 def _draw(cfg: DictConfig, folder: Path, parts: Parts, networks: dict[str, torch.nn.Module]) -> None:
+    training_picture(folder / "training.png", read_history(folder))
+    if cfg.pictures < 1:
+        return
     images = parts.data.test()
     generator = torch.Generator().manual_seed(cfg.seed)
     chosen = torch.randperm(len(images), generator=generator)[: cfg.pictures].tolist()
@@ -159,7 +184,6 @@ def _draw(cfg: DictConfig, folder: Path, parts: Parts, networks: dict[str, torch
         parts.data.labels,
         cfg.target,
     )
-    training_picture(folder / "training.png", read_history(folder))
 
 
 def _quieten() -> None:

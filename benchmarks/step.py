@@ -1,7 +1,8 @@
 """What a Grad-CAM Location step costs, as a multiple of a plain fine-tuning step of the same network.
 
-Time: interleaved medians of one run. Memory: peak resident memory above the network's and the optimizer's, each kind
-of step in a process of its own. Command: python benchmarks/step.py [--arch resnet50 ...] [--rounds 12]
+Time: interleaved medians of one run. Memory: peak resident memory of a process of its own for each kind of step, above
+what importing takes; weights, gradients and Adam's state are in both.
+Command: python benchmarks/step.py [--arch resnet50 ...] [--rounds 12]
 """
 
 import argparse
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from advfool.foolings import Location
 from advfool.interpreters import GradCAM
+from advfool.memory import keep_freed_memory
 from advfool.recording import record
 
 LAYERS = {"vgg19": "features.34", "resnet50": "layer4.2", "densenet121": "features.denseblock4.denselayer16"}
@@ -64,15 +66,15 @@ def seconds(arch: str, batch: int, size: int, rounds: int) -> dict[str, float]:
 
 
 def peak_mebibytes(arch: str, batch: int, size: int, kind: str) -> float:
-    """Peak resident memory of two steps, above what the network itself holds, in a fresh process."""
+    """Peak resident memory of three steps in a fresh process, above what it holds after the imports."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (arch, batch, size, kind))
 
 
 def _peak(arch: str, batch: int, size: int, kind: str) -> float:
-    steps = Steps(arch, batch, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(2):
+    steps = Steps(arch, batch, size)
+    for _ in range(3):
         getattr(steps, kind)()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()
+    keep_freed_memory()
 
     table = Table(title=f"One Location step on Grad-CAM, batch {args.batch} at {args.size}, CPU")
     for column in ("network", "plain [s]", "fooling [s]", "time ratio", "plain [MiB]", "fooling [MiB]", "memory ratio"):

@@ -119,6 +119,11 @@ def test_missing_imagenet_says_what_to_do(tmp_path):
     )
 
 
+def test_imagenet_has_train_and_val(photo_folder):
+    with pytest.raises(AdvfoolError, match=r"has no folder 'train'\. Expected: train/WNID"):
+        module(photo_folder / "train", Imagenet)
+
+
 def test_half_a_folder(photo_folder):
     shutil.rmtree(photo_folder / "val")
     with pytest.raises(AdvfoolError, match=r"has no folder 'val'\. Expected: train/CLASS"):
@@ -176,7 +181,19 @@ def test_imagenette_maps_its_ten_classes_and_reports_a_failed_download(tmp_path,
         module(tmp_path / "elsewhere", Imagenette)
 
 
+def test_numeric_folder_names_can_be_mapped(tmp_path):
+    for split in ("train", "val"):
+        make_photos(tmp_path / split / "0", 2)
+        make_photos(tmp_path / split / "1", 2)
+    data = module(tmp_path, class_map={0: "no", 1: "yes"})
+    assert data.classes == ("no", "yes")
+
+
 def test_bad_options(photo_folder):
+    with pytest.raises(AdvfoolError, match="data.limit_test must be at least 1, got 0"):
+        module(photo_folder, limit_test=0)
+    with pytest.raises(AdvfoolError, match="data.size must be one of full, 320px, 160px, got '100px'"):
+        module(photo_folder, Imagenette, size="100px")
     with pytest.raises(AdvfoolError, match="data.batch_size must be at least 1, got 0"):
         module(photo_folder, batch_size=0)
     with pytest.raises(AdvfoolError, match="data.subset must be 'balanced' or 'random', got 'all'"):

@@ -232,6 +232,55 @@ def test_other_architectures_by_their_default_layer(arch, layout):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+class InPlaceBlock(nn.Module):
+    """A network whose target is a block that overwrites its input first."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.block = nn.Sequential(nn.ReLU(inplace=inplace), nn.Conv2d(8, 8, 3, padding=1))
+
+    def forward(self, x):
+        return self.block(self.conv(x)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_block_may_overwrite_its_input(grad):
+    plain, inplace = InPlaceBlock(False).double(), InPlaceBlock(True).double()
+    inplace.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    with torch.set_grad_enabled(grad):
+        expected, ours = (GradCAM("block", normalise="none")(net, images, 1) for net in (plain, inplace))
+    torch.testing.assert_close(ours, expected)
+    assert expected.amax() > 0
+
+
+def test_a_module_called_by_keyword():
+    class ByKeyword(Overwriting):
+        def forward(self, x):
+            return self.head(input=self.act(self.conv(x))).relu().mean(dim=(2, 3))
+
+    network = ByKeyword().double()
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    positional = Overwriting().double()
+    positional.load_state_dict(network.state_dict())
+    torch.testing.assert_close(GradCAM("head")(network, images, 1), GradCAM("head")(positional, images, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_side": "Input"}, "layer_side must be one of input, output, got 'Input'."),
+        ({"layout": "nhcw"}, "layout must be one of nchw, nhwc, tokens, got 'nhcw'."),
+        ({"normalise": "sum"}, "normalise must be one of max, minmax, none, got 'sum'."),
+    ],
+)
+def test_unknown_words_are_refused(options, message):
+    with pytest.raises(AdvfoolError) as error:
+        GradCAM("conv", **options)
+    assert str(error.value) == message
+
+
 def test_a_wrong_layer_lists_names_near_it():
     network = torchvision.models.resnet18(num_classes=10)
     with pytest.raises(AdvfoolError) as error:

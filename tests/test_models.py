@@ -1,3 +1,4 @@
+import re
 import sys
 
 import pytest
@@ -85,6 +86,48 @@ def test_published_weights_load_from_torchvisions_hub_folder(tmp_path, monkeypat
     assert not network.training
 
 
+@pytest.mark.parametrize("by_path", [True, False])
+def test_published_densenet_files_have_old_keys(tmp_path, monkeypatch, by_path):
+    """The layout of densenet121-a639ec97.pth: norm.1 and conv.2 for norm1 and conv2."""
+    expected = torchvision.models.densenet121().state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key): v for key, v in expected.items()}
+    assert old.keys() != expected.keys()
+    weights = torchvision.models.DenseNet121_Weights.IMAGENET1K_V1
+    path = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir()
+    torch.save(old, path)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    source = Torchvision(
+        name="d", arch="densenet121", weights=str(path) if by_path else "IMAGENET1K_V1", classes="imagenet"
+    )
+    network = source.build(wnids())
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_googlenet_with_weights_transforms_its_input_and_has_no_auxiliary_heads(tmp_path):
+    full = torchvision.models.googlenet(num_classes=2, aux_logits=True, init_weights=False)
+    torch.save(full.state_dict(), tmp_path / "g.pth")
+    network = Torchvision(name="g", arch="googlenet", weights=str(tmp_path / "g.pth")).build(("a", "b"))
+    reference = torchvision.models.googlenet(num_classes=2, aux_logits=True, init_weights=False, transform_input=True)
+    reference.load_state_dict(full.state_dict())
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), reference.eval()(images))
+
+
+def test_vision_transformers_take_the_size_of_their_weights():
+    with torch.device("meta"):
+        network = Torchvision(name="v", arch="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1").create(10)
+    assert network.image_size == 384
+
+
+def test_the_layout_of_a_chosen_layer_is_found():
+    network = Torchvision(name="swin_t", arch="swin_t").create(10).eval()
+    assert find_target_layer(network, IMAGENET, "features.7.1") == ("features.7.1", "nhwc")
+    with pytest.raises(AdvfoolError, match=r"SwinTransformer has no layer 'features.9'"):
+        find_target_layer(network, IMAGENET, "features.9")
+
+
 def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
@@ -152,16 +195,21 @@ class Evil:
         return sys.exit, (3,)
 
 
-@pytest.mark.parametrize("kind", ["missing", "pickle", "text", "no dict", "bad safetensors"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "missing safetensors", "pickle", "text", "empty", "no dict", "bad safetensors"]
+)
 def test_unsafe_or_broken_weights_are_refused(tmp_path, kind):
     path = tmp_path / ("w.safetensors" if "safetensors" in kind else "w.pt")
     if kind == "pickle":
         torch.save({"a": Evil()}, path)
     elif kind == "no dict":
         torch.save([torch.zeros(2)], path)
-    elif kind != "missing":
-        path.write_text("not weights at all")
-    messages = {"missing": "no file", "no dict": "holds list, not a state dict"}
+    elif "missing" not in kind:
+        path.write_text("" if kind == "empty" else "not weights at all")
+    source = Torchvision(name="resnet18", arch="resnet18", weights=str(path))
+    with pytest.raises(AdvfoolError):
+        source.build(("a", "b"))
+    messages = {"missing": "no file", "missing safetensors": "no file", "no dict": "holds list, not a state dict"}
     with pytest.raises(AdvfoolError, match=messages.get(kind, "is not a safe weights file")):
         read_weights(path)
 

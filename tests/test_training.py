@@ -88,16 +88,29 @@ def test_the_same_seed_gives_the_same_metrics_and_batch_norm_stays_frozen(small_
     assert all((value == 1).all() for name, value in first.items() if name.endswith("running_var"))
 
 
-def test_resume_goes_on_where_the_run_stopped(small_run, tmp_path):
-    folder, _ = small_run
-    result = run(tmp_path / "r", *SMALL, "trainer.max_steps=9", "trainer.val_check_interval=3", f"resume={folder}")
+def test_resume_goes_on_where_the_run_stopped(tmp_path):
+    options = [*SMALL, "trainer.val_check_interval=3", "scheduler=null", "optimizer.lr=1e-4", "pictures=0"]
+    first = run(tmp_path / "a", *options, "trainer.max_steps=6")
+    assert first.returncode == 0, first.stderr
+    result = run(tmp_path / "b", *options, "trainer.max_steps=9", f"resume={tmp_path / 'a'}")
     assert result.returncode == 0, result.stderr
-    assert metrics_of(tmp_path / "r")["steps"] == 9
-    steps = [int(line.split(",")[1]) for line in (tmp_path / "r" / "metrics.csv").read_text().splitlines()[1:]]
-    assert max(steps) >= 8
-    missing = run(tmp_path / "m", *SMALL, "resume=/nowhere")
-    assert missing.returncode == 1
-    assert "resume=/nowhere: expected a checkpoint '/nowhere/checkpoints/last.ckpt', found none" in missing.stderr
+    assert metrics_of(tmp_path / "b")["steps"] == 9
+    last = [torch.load(tmp_path / x / "checkpoints" / "last.ckpt", weights_only=True) for x in "ab"]
+    steps = [checkpoint["optimizer_states"][0]["state"][0]["step"].item() for checkpoint in last]
+    assert steps == [6, 9]
+
+
+def test_what_cannot_be_resumed(small_run, tmp_path):
+    folder, _ = small_run
+    for overrides, message in (
+        (["resume=/nowhere"], "resume=/nowhere: expected a checkpoint '/nowhere/checkpoints/last.ckpt', found none"),
+        ([f"resume={folder}", "model=vgg_tiny"], "belongs to another network"),
+        ([f"resume={folder}", "trainer.max_steps=12"], "planned for 6 steps, which its learning rate follows"),
+    ):
+        result = run(tmp_path / "m", *SMALL, *overrides)
+        assert result.returncode == 1
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -118,10 +131,14 @@ def test_divergence_ends_with_exit_code_2_and_keeps_the_checkpoint(tmp_path):
     result = run(tmp_path / "run", *SMALL, *options)
     assert result.returncode == 2, result.stderr
     assert "error: Training destroyed the classifier: top-1 on the selection images fell from" in result.stderr
+    assert "There is no checkpoint yet." in result.stderr
     assert "Traceback" not in result.stderr
-    nan = run(tmp_path / "nan", *SMALL, "trainer.max_steps=8", "trainer.val_check_interval=2", "optimizer.lr=1e18")
+    options = ["trainer.max_steps=8", "trainer.val_check_interval=1", "optimizer.lr=1e18", "scheduler=null"]
+    nan = run(tmp_path / "nan", *SMALL, *options, "callbacks.divergence=null")
     assert nan.returncode == 2, nan.stderr
-    assert "error: Training d" in nan.stderr
+    assert "error: Training diverged: the loss is nan" in nan.stderr
+    assert "checkpoints/best.ckpt" in nan.stderr
+    assert (tmp_path / "nan" / "checkpoints" / "best.ckpt").exists()
 
 
 def test_vgg19_without_imagenet_ends_soon_with_a_message(tmp_path):
@@ -159,10 +176,18 @@ def test_the_papers_networks_run_at_full_size(tmp_path, model):
         (["mix=0.5"], "error: mix=0.5: blended images have no label."),
         (["model.weights=/no/such.pt"], "error: model.weights: no file '/no/such.pt'."),
         (["interp.layer=layer3.1", "data=imagefolder", "data.root=/no"], "error: No images: the folder '/no'"),
+        (["select=bset"], "error: select must be 'best' or 'last', got 'bset'."),
+        (["seed=-1"], "error: seed must be an integer from 0 to 2^32 - 1, got -1."),
+        (["model=torchvision"], "error: The configuration has no usable value for 'model.arch'"),
+        (["model=efficientnet_lite0", "data=imagefolder"], "no usable value for 'data.root'"),
+        (["model.input.size=3", "data=imagefolder", "data.root=PHOTOS"], "images of 3x3"),
+        (["trainer=gpu"], "error: Could not build pytorch_lightning.Trainer"),
+        (["train_target_top=0"], "error: train_target_top must be at least 1 or null, got 0."),
         (["trainable=[layer9]"], "error: ResNetTiny has no layer 'layer9'."),
     ],
 )
-def test_expected_errors_are_a_message(tmp_path, overrides, message):
+def test_expected_errors_are_a_message(tmp_path, photo_folder, overrides, message):
+    overrides = [override.replace("PHOTOS", str(photo_folder)) for override in overrides]
     result = run(tmp_path / "run", *SMALL, *overrides)
     assert result.returncode == 1
     assert message in result.stderr
@@ -176,6 +201,22 @@ def test_unknown_choices_list_what_there_is(tmp_path, group):
     assert f"Could not find '{group}/nonsense'" in result.stderr
     assert f"Available options in '{group}'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_sweep_runs_every_cell_and_ends_with_the_error(tmp_path):
+    options = [*SMALL, "trainer.max_steps=1", "pictures=0", f"hydra.sweep.dir={tmp_path}", "seed=0,-1,1", "-m"]
+    command = [sys.executable, "-m", "advfool.train", *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert len(list(tmp_path.glob("*/metrics.json"))) == 2
+    assert "seed must be an integer" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_console_script_is_the_command():
+    script = Path(sys.executable).parent / "advfool-train"
+    result = subprocess.run([script, "--cfg", "job", "--package", "interp"], capture_output=True, text=True, check=True)
+    assert "name: gradcam" in result.stdout
 
 
 def test_help_and_config_are_printed_at_once(tmp_path):

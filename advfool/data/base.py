@@ -73,11 +73,13 @@ class DataModule(LightningDataModule):
     labels: tuple[str, ...]
     has_boxes = False
 
-    def __init__(self, batch_size: int, eval_batch_size: int, workers: int, seed: int) -> None:
+    def __init__(self, batch_size: int, eval_batch_size: int, workers: int, seed: int, **limits: int | None) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if value < 1:
+        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), *limits.items()):
+            if value is not None and value < 1:
                 raise AdvfoolError(f"data.{name} must be at least 1, got {value}")
+        self.limits = {"train": limits.get("limit_train")}
+        self.limits |= {"selection": limits.get("limit_val"), "test": limits.get("limit_test")}
         self.batch_size, self.eval_batch_size, self.workers, self.seed = batch_size, eval_batch_size, workers, seed
 
     @abstractmethod

@@ -53,7 +53,8 @@ class DigitsModule(DataModule):
         limit_val: int | None = None,
         limit_test: int | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, workers, order_seed)
+        limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
+        super().__init__(batch_size, eval_batch_size, workers, order_seed, **limits)
         if input.size != CANVAS:
             raise AdvfoolError(
                 f"data=digits draws {CANVAS}x{CANVAS} images, but the network's input size is {input.size}. "
@@ -61,7 +62,6 @@ class DigitsModule(DataModule):
             )
         self.input = input
         self.splits = load_splits(Path(cache), seed)
-        self.limits = {"train": limit_train, "selection": limit_val, "test": limit_test}
 
     def _split(self, name: str) -> "Digits":
         tensors, limit = self.splits[name], self.limits[name]

@@ -1,5 +1,6 @@
 """Folders of photos, a folder for each class: one's own images, ImageNet, Imagenette."""
 
+import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ class FolderModule(DataModule):
 
     layout = "train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg alone (split by data.val_fraction)"
     hint = "Give another folder: data.root=/path/to/images."
+    needs_splits = False
 
     def __init__(
         self,
@@ -40,9 +42,9 @@ class FolderModule(DataModule):
         eval_batch_size: int = 32,
         workers: int = 2,
         augment: bool = True,
-        crop_scale: tuple[float, float] = (0.08, 1.0),
+        crop_scale: Sequence[float] = (0.5, 1.0),
         val_fraction: float = 0.2,
-        selection_fraction: float = 0.1,
+        selection_fraction: float = 0.05,
         selection_limit: int = 1000,
         subset: str = "balanced",
         limit_train: int | None = None,
@@ -52,24 +54,24 @@ class FolderModule(DataModule):
         seed: int = 0,
         order_seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, workers, order_seed)
+        limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
+        super().__init__(batch_size, eval_batch_size, workers, order_seed, **limits)
         if subset not in ("balanced", "random"):
             raise AdvfoolError(f"data.subset must be 'balanced' or 'random', got {subset!r}.")
         for name, value in (("val_fraction", val_fraction), ("selection_fraction", selection_fraction)):
             if not 0 < value < 1:
                 raise AdvfoolError(f"data.{name} must lie between 0 and 1, got {value}.")
         self.input, self.augment, self.split_seed = input, augment, seed
-        self.crop_scale = tuple(crop_scale)
-        folders = self._find(Path(root).expanduser())
+        self.crop_scale = crop_scale
+        folders = self._find(Path(str(root)).expanduser())
         names = sorted({name for split in folders.values() for name in split})
-        self.classes, self.labels, index = _classes(names, class_map or {})
+        self.classes, self.labels, index = _classes(names, {str(k): str(v) for k, v in (class_map or {}).items()})
         items = {
             split: [(path, index[name]) for name, paths in classes.items() for path in paths]
             for split, classes in folders.items()
         }
         items = self._three_splits(items, val_fraction, selection_fraction, selection_limit)
-        limits = {"train": limit_train, "selection": limit_val, "test": limit_test}
-        self.items = {name: _subset(items[name], limits[name], subset, seed) for name in items}
+        self.items = {name: _subset(items[name], self.limits[name], subset, seed) for name in items}
         self._check_readable()
 
     @property
@@ -92,7 +94,7 @@ class FolderModule(DataModule):
             raise AdvfoolError(
                 f"No images: the folder '{root}' (data.root) does not exist. Expected: {self.layout}. {self.hint}"
             )
-        if (root / "train").is_dir() or (root / "val").is_dir():
+        if self.needs_splits or (root / "train").is_dir() or (root / "val").is_dir():
             missing = [split for split in ("train", "val") if not (root / split).is_dir()]
             if missing:
                 raise AdvfoolError(
@@ -144,6 +146,7 @@ class Imagenet(FolderModule):
         "Give ImageNet's folder: data.root=/path/to/imagenet (or set IMAGENET_ROOT). The small way out: "
         "data=imagenette downloads ten of its classes (about 100 MB)."
     )
+    needs_splits = True
 
 
 class Imagenette(FolderModule):
@@ -152,11 +155,13 @@ class Imagenette(FolderModule):
     def __init__(self, input: InputFormat, root: str, size: str = "160px", download: bool = True, **kwargs) -> None:
         from torchvision.datasets import Imagenette as Source
 
+        if size not in Source._ARCHIVES:
+            raise AdvfoolError(f"data.size must be one of {', '.join(Source._ARCHIVES)}, got {size!r}.")
         folder = Path(root).expanduser() / Path(Source._ARCHIVES[size][0]).stem
         if download and not folder.is_dir():
             try:
                 Source(root, split="train", size=size, download=True)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, tarfile.TarError) as error:
                 archive = Source._ARCHIVES[size][0]
                 raise AdvfoolError(
                     f"Could not download Imagenette: {error}. Fetch {archive} on another machine and unpack it into "
@@ -199,7 +204,7 @@ def test_transform(input: InputFormat) -> v2.Compose:
     return v2.Compose([*crop, *_to_tensor(input)])
 
 
-def train_transform(input: InputFormat, scale: tuple[float, float]) -> v2.Compose:
+def train_transform(input: InputFormat, scale: Sequence[float]) -> v2.Compose:
     """Random crop of `scale` of the photo's area, random flip, normalise."""
     mode = v2.InterpolationMode(input.interpolation)
     crop = [v2.RandomResizedCrop(input.size, scale, interpolation=mode, antialias=True), v2.RandomHorizontalFlip()]

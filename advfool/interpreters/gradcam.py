@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from advfool.errors import check_choice
 from advfool.heatmaps import Normalise, normalise
 from advfool.interpreters.base import Interpreter
 from advfool.recording import Layout, Recording, Side, Site, as_maps
@@ -26,11 +27,16 @@ class GradCAM(Interpreter):
     """
 
     layer: str
-    layer_side: Side = "input"
-    layout: Layout = "nchw"
-    normalise: Normalise = "max"
+    layer_side: str = "input"
+    layout: str = "nchw"
+    normalise: str = "max"
     training_leak: float = 0.0
     leak: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("layer_side", self.layer_side, Side)
+        check_choice("layout", self.layout, Layout)
+        check_choice("normalise", self.normalise, Normalise)
 
     @property
     def sites(self) -> tuple[Site, ...]:

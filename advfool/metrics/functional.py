@@ -1,6 +1,5 @@
 """Metrics as pure functions of values per image."""
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -30,9 +29,11 @@ def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: int
 
 def paired_interval(
     before: Float[Tensor, "n"], after: Float[Tensor, "n"], z: float = 1.96
-) -> tuple[float, tuple[float, float]]:
-    """Mean of `before - after` over the same images, and its 95 % normal interval."""
+) -> tuple[float, tuple[float, float] | None]:
+    """Mean of `before - after` over the same images, and its 95 % normal interval (None for a single image)."""
     difference = before.double() - after.double()
     mean = difference.mean().item()
-    margin = z * difference.std(unbiased=True).item() / len(difference) ** 0.5 if len(difference) > 1 else torch.nan
+    if len(difference) < 2:
+        return mean, None
+    margin = z * difference.std(unbiased=True).item() / len(difference) ** 0.5
     return mean, (mean - margin, mean + margin)

@@ -45,6 +45,10 @@ class NetworkSource(ABC):
         """The published weights, downloaded once."""
         raise NotImplementedError
 
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Published or own weights with the keys that the network has today."""
+        return state
+
     def input_format(self) -> InputFormat:
         """How the network wants its images."""
         if self.input is None:
@@ -63,9 +67,10 @@ class NetworkSource(ABC):
         if self.weights is None:
             return network
         published = self.is_published()
+        state = None if published else read_weights(self.weights)
         self._check_classes(self._own_classes(published), data_classes)
-        state = self.published() if published else read_weights(self.weights)
-        fit_weights(network, state, str(self.weights))
+        state = self.published() if state is None else state
+        fit_weights(network, self.adapt(state), str(self.weights))
         return network
 
     def _own_classes(self, published: bool) -> Sequence[str] | None:

@@ -5,27 +5,30 @@ from torch import Tensor, nn
 
 from advfool.data.base import InputFormat
 from advfool.errors import AdvfoolError
-from advfool.recording import Layout
+from advfool.recording import Layout, module_at
 
 SMALLEST_MAP = 7
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def find_target_layer(network: nn.Module, input: InputFormat) -> tuple[str, Layout]:
+def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None = None) -> tuple[str, Layout]:
     """The last convolution or block whose input is a map of at least 7x7, coarser than the image.
 
     A block is an element of a container (Sequential, ModuleList, ModuleDict) that is not itself a container or a
     single operation, or one of several siblings of the same class; what lies inside a block is not looked at.
 
+    With `layer` given, only its layout is looked for.
+
     Returns:
         the module's name, and how its input is laid out (`nchw`, `nhwc` or `tokens`).
 
     Raises:
-        AdvfoolError: no module qualifies.
+        AdvfoolError: no module qualifies, or there is none of the given name.
     """
     seen: list[tuple[str, Layout]] = []
     handles = []
-    for name, module in _candidates(network):
+    candidates = _candidates(network) if layer is None else [(layer, module_at(network, layer))]
+    for name, module in candidates:
 
         def look(module, args, kwargs, name=name):
             value = args[0] if args else None
@@ -43,6 +46,8 @@ def find_target_layer(network: nn.Module, input: InputFormat) -> tuple[str, Layo
     finally:
         for handle in handles:
             handle.remove()
+    if not seen and layer is not None:
+        return layer, "nchw"
     if not seen:
         raise AdvfoolError(
             f"{type(network).__name__} has no convolution or block with a map of at least "

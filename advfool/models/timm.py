@@ -49,7 +49,7 @@ class Timm(NetworkSource):
     def input_format(self) -> InputFormat:
         if self.input is not None:
             return self.input
-        settings = _timm().data.resolve_model_data_config(_timm().get_pretrained_cfg(self.arch).to_dict())
+        settings = _timm().data.resolve_data_config(pretrained_cfg=_timm().get_pretrained_cfg(self.arch).to_dict())
         size = settings["input_size"][-1]
         return InputFormat(
             size, round(size / settings["crop_pct"]), settings["mean"], settings["std"], settings["interpolation"]

@@ -1,5 +1,6 @@
 """Torchvision's classifiers, unmodified, with torchvision's own weights."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -28,7 +29,11 @@ class Torchvision(NetworkSource):
             )
 
     def create(self, num_classes: int) -> nn.Module:
-        options = {"init_weights": True} if self.arch in ("googlenet", "inception_v3") else {}
+        options = {}
+        if self.arch in ("googlenet", "inception_v3"):  # their published weights want the images shifted
+            options = {"init_weights": True, "transform_input": self.weights is not None}
+        elif self.arch.startswith("vit_"):
+            options = {"image_size": self.input_format().size}
         network = torchvision.models.get_model(self.arch, weights=None, num_classes=num_classes, **options)
         if hasattr(network, "aux_logits"):
             # The auxiliary heads serve training from scratch only; torchvision drops them the same way.
@@ -56,7 +61,13 @@ class Torchvision(NetworkSource):
                 f"{weights.url} on another machine and put it into {folder}, or give its path: "
                 f"model.weights=/path/to/{name}."
             ) from error
-        return {key: value for key, value in state.items() if not key.startswith(("aux", "AuxLogits"))}
+        return dict(state)
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
+        if self.arch.startswith("densenet"):  # the published files have the keys of an old version (norm.1 for norm1)
+            return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", k): v for k, v in state.items()}
+        return state
 
     def input_format(self) -> InputFormat:
         if self.input is not None:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from advfool.errors import AdvfoolError
 
+UNREADABLE = (SafetensorError, pickle.UnpicklingError, BadZipFile, OSError, EOFError, RuntimeError, LookupError)
+UNREADABLE += (ValueError, TypeError, AttributeError)  # what damaged files bring torch.load to
+
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """A state dict from a .safetensors file, a torch file, or a Lightning checkpoint of advfool's.
@@ -20,7 +23,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         AdvfoolError: the file is missing, is not a weights file, or would run code when loaded.
     """
-    path = Path(path).expanduser()
+    path = Path(str(path)).expanduser()
     if not path.is_file():
         raise AdvfoolError(
             f"model.weights: no file '{path}'. Expected the path of a state dict (.safetensors, .pt, .pth), the name "
@@ -30,7 +33,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError) as error:
+    except UNREADABLE as error:
         raise AdvfoolError(
             f"'{path}' is not a safe weights file: expected safetensors, or a torch file with tensors only (read with "
             f"weights_only=True), got: {str(error).splitlines()[0] if str(error) else type(error).__name__}. "

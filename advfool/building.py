@@ -1,0 +1,24 @@
+"""Building objects from config nodes, with the errors of their constructors shown as what they are."""
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from advfool.errors import AdvfoolError
+
+
+def build(node: DictConfig, **kwargs) -> object:
+    """Hydra's `instantiate`, except that an expected error is not wrapped into one of Hydra's.
+
+    Raises:
+        AdvfoolError: the constructor's own, or one that says which target could not be built and why.
+    """
+    try:
+        return instantiate(node, _convert_="object", **kwargs)
+    except InstantiationException as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, AdvfoolError):
+            cause = cause.__cause__
+        if isinstance(cause, AdvfoolError):
+            raise cause from None
+        raise AdvfoolError(f"Could not build {node.get('_target_')}: {type(cause).__name__}: {cause}") from error
