@@ -16,7 +16,7 @@ FORBIDDEN = {  # package: what it must not import
     "module": ("advfool.interpreters.gradcam", "advfool.foolings.passive", "advfool.training"),
 }
 LIGHTNING = {"module", "data", "callbacks", "evaluation", "pretraining", "training"}
-HYDRA = {"command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
+HYDRA = {"building", "command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
 
 
 def imports():

@@ -50,7 +50,7 @@ class FolderModule(DataModule):
         limit_train: int | None = None,
         limit_val: int | None = None,
         limit_test: int | None = None,
-        class_map: Mapping[str, str] | None = None,
+        class_map: Mapping | None = None,
         seed: int = 0,
         order_seed: int = 0,
     ) -> None:
