@@ -2,6 +2,7 @@
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
 
 from advfool.errors import Diverged
 
@@ -24,6 +25,8 @@ class DivergenceGuard(Callback):
         self.max_accuracy_drop = max_accuracy_drop
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # the look at the original network before the start
+            return
         top1 = trainer.callback_metrics["val/top1"].item()
         drop = module.original_top1 - top1
         images = len(trainer.val_dataloaders.dataset)

@@ -12,7 +12,8 @@ def worst_disagreement(network, loss) -> tuple[float, str, float]:
     from whichever step crosses no kink (the best of the steps).
 
     Returns:
-        the largest ratio, the tensor it belongs to, and the share of tensors whose |ad| is above the floor.
+        the largest ratio, the tensor it belongs to, and, of the tensors that the loss depends on (a last bias has no
+        influence on a heatmap), the share whose |ad| is above the floor.
     """
     named = dict(network.named_parameters())
     gradients = torch.autograd.grad(loss(), list(named.values()), allow_unused=True)
@@ -34,7 +35,8 @@ def worst_disagreement(network, loss) -> tuple[float, str, float]:
             if ratios[-1] <= 1e-6:
                 break
         worst = max(worst, (min(ratios), name))
-    above = sum(abs(value) > floor for value in ad.values()) / len(ad)
+    touched = [n for n, g in zip(named, gradients, strict=True) if g is not None and g.any()]
+    above = sum(abs(ad[name]) > floor for name in touched) / len(touched)
     return (*worst, above)
 
 

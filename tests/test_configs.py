@@ -32,12 +32,9 @@ def nodes_with_target(node, path=""):
     itertools.product(choices("model"), choices("interp"), choices("fooling"), choices("data")),
 )
 def test_every_combination_composes_and_binds(model, interp, fooling, data):
-    arch = ["model.arch=resnet18"] if model in ("torchvision", "timm") else []
     root = ["data.root=photos"] if data == "imagefolder" else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose(
-            "train", [f"model={model}", f"interp={interp}", f"fooling={fooling}", f"data={data}", *arch, *root]
-        )
+        cfg = compose("train", [f"model={model}", f"interp={interp}", f"fooling={fooling}", f"data={data}", *root])
     assert cfg.interp.name == interp
     assert cfg.fooling.name == fooling
     for path, node in nodes_with_target(cfg):

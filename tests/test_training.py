@@ -43,7 +43,8 @@ def without_times(metrics: dict) -> dict:
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "small"
-    result = run(folder, *SMALL, "trainer.max_steps=6", "trainer.val_check_interval=3", "optimizer.lr=1e-4")
+    options = ["trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1"]
+    result = run(folder, *SMALL, *options, "optimizer.lr=1e-4")
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -173,14 +174,14 @@ def test_the_papers_networks_run_at_full_size(tmp_path, model):
     [
         (["interp.layer=layer9"], "error: ResNetTiny has no layer 'layer9'. Layers of a similar name: layer1"),
         (["target=guess"], "error: target must be 'label' or 'predicted', got 'guess'."),
-        (["mix=0.5"], "error: mix=0.5: blended images have no label."),
+        (["mix=0.5", "train_target_top=null"], "error: mix=0.5: blended images have no label."),
         (["model.weights=/no/such.pt"], "error: model.weights: no file '/no/such.pt'."),
         (["interp.layer=layer3.1", "data=imagefolder", "data.root=/no"], "error: No images: the folder '/no'"),
         (["select=bset"], "error: select must be 'best' or 'last', got 'bset'."),
         (["seed=-1"], "error: seed must be an integer from 0 to 2^32 - 1, got -1."),
-        (["model=torchvision"], "error: The configuration has no usable value for 'model.arch'"),
+        (["hparams=paper"], "error: The configuration has no usable value for 'fool_weight'"),
         (["model=efficientnet_lite0", "data=imagefolder"], "no usable value for 'data.root'"),
-        (["model.input.size=3", "data=imagefolder", "data.root=PHOTOS"], "images of 3x3"),
+        (["model=vgg_tiny", "model.input.size=3", "data=imagefolder", "data.root=PHOTOS"], "images of 3x3"),
         (["trainer=gpu"], "error: Could not build pytorch_lightning.Trainer"),
         (["train_target_top=0"], "error: train_target_top must be at least 1 or null, got 0."),
         (["trainable=[layer9]"], "error: ResNetTiny has no layer 'layer9'."),
