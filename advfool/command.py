@@ -62,6 +62,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
 def _about_a_value(problem: OmegaConfBaseException) -> AdvfoolError:
     """A value that is missing, or that refers to something that does not exist."""
     first = str(problem).splitlines()[0]
+    if not problem.full_key:
+        return AdvfoolError(
+            f"The configuration refers to a value that does not exist: {first}. Override what refers to it."
+        )
     return AdvfoolError(
         f"The configuration has no usable value for '{problem.full_key}': {first}. Give it: {problem.full_key}=..."
     )

@@ -179,7 +179,10 @@ def test_the_papers_networks_run_at_full_size(tmp_path, model):
         (["interp.layer=layer3.1", "data=imagefolder", "data.root=/no"], "error: No images: the folder '/no'"),
         (["select=bset"], "error: select must be 'best' or 'last', got 'bset'."),
         (["seed=-1"], "error: seed must be an integer from 0 to 2^32 - 1, got -1."),
-        (["hparams=paper"], "error: The configuration has no usable value for 'fool_weight'"),
+        (
+            ["hparams=paper"],
+            "error: The configuration refers to a value that does not exist: Interpolation key 'table4.resnet_tiny",
+        ),
         (["model=efficientnet_lite0", "data=imagefolder"], "no usable value for 'data.root'"),
         (["model=vgg_tiny", "model.input.size=3", "data=imagefolder", "data.root=PHOTOS"], "images of 3x3"),
         (["trainer=gpu"], "error: Could not build pytorch_lightning.Trainer"),

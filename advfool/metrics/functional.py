@@ -15,6 +15,8 @@ def fooling_success_rate(test_loss: Float[Tensor, "*n"], interval: tuple[float, 
 
     Source: Heo et al. 2019, eq. 6.
 
+    >>> import torch
+    >>> from advfool.metrics import fooling_success_rate
     >>> fooling_success_rate(torch.tensor([0.1, 0.3, torch.nan, 0.2]), (0.0, 0.2))
     tensor(0.5000)
     """
