@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Normalise = Literal["max", "minmax", "none"]
+SMALLEST_MAP = 7  # pixels a side: below it a map has no frame, and says little about a place
 
 
 def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor, "n h w"]:

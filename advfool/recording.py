@@ -61,8 +61,8 @@ def record(network: nn.Module, images: Float[Tensor, "n 3 h w"], sites: Iterable
     """Runs `network` once and keeps the activations at `sites`.
 
     In grad mode the recording is part of the graph of the network's parameters. Without it, only what follows
-    the first site is recorded, on detached parameters: the logits carry no gradient. Either way the network
-    is left as it was: hooks are removed, parameters, modes and flags are untouched.
+    the first site is recorded, on detached parameters: gradients reach the sites and nothing else. Either way the
+    network is left as it was: hooks are removed, parameters, modes and flags are untouched.
 
     Raises:
         AdvfoolError: the network has no module of a site's name, or it was not run exactly once.
@@ -75,9 +75,7 @@ def record(network: nn.Module, images: Float[Tensor, "n 3 h w"], sites: Iterable
             stack.enter_context(_watch(network, site, activations))
         if sites:  # the fused attention kernels have no second derivative
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if not sites:
-            logits = network(images)
-        elif create_graph:
+        if create_graph or not sites:
             # An alias, because a site at the images themselves would set their requires_grad.
             logits = network(images if images.requires_grad else images.detach())
         else:

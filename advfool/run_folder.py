@@ -3,7 +3,6 @@
 import csv
 import importlib.metadata
 import json
-import pickle
 import platform
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from advfool.errors import AdvfoolError
+from advfool.models.weights import UNREADABLE, misfits
 
 PACKAGES = ("advfool", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "timm")
 
@@ -81,19 +81,15 @@ def check_resumable(path: Path, module: nn.Module, max_steps: int) -> None:
     """Raises an AdvfoolError where a checkpoint cannot be read safely or belongs to another network or schedule."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        found = checkpoint["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, IndexError, TypeError) as error:
+        checkpoint["state_dict"]  # what another program's file may lack
+    except UNREADABLE as error:
         raise AdvfoolError(
             f"resume: '{path}' is not a checkpoint of advfool that can be read safely: {error}"
         ) from error
-    own = module.state_dict()
-    missing, unexpected = ([key for key in a if key not in b] for a, b in ((own, found), (found, own)))
-    shapes = [key for key in own if key in found and own[key].shape != found[key].shape]
-    if missing or unexpected or shapes:
+    found = misfits(module, checkpoint["state_dict"])
+    if found:
         raise AdvfoolError(
-            f"resume: '{path}' belongs to another network: {len(missing)} keys missing ({', '.join(missing[:3])}), "
-            f"{len(unexpected)} unexpected ({', '.join(unexpected[:3])}), {len(shapes)} of another shape "
-            f"({', '.join(shapes[:3])}). Give the model and data of the interrupted run."
+            f"resume: '{path}' belongs to another network: {found}. Give the model and data of the interrupted run."
         )
     planned = {state["total_steps"] for state in checkpoint.get("lr_schedulers", ()) if "total_steps" in state}
     if planned - {max_steps}:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from jaxtyping import install_import_hook
 from PIL import Image
 
 install_import_hook("advfool", "typechecking.check")  # before anything of advfool is imported
 
-from advfool.command import conf_dir  # noqa: E402
 from advfool.models import DenseNetTiny, ResNetTiny, VGGTiny  # noqa: E402
 
 TINY = {
@@ -52,17 +50,6 @@ def build_tiny(name: str, dtype=torch.float64):
         for _ in range(20):
             network(torch.randn(16, 3, 56, 56, dtype=dtype))
     return network.eval(), layer
-
-
-@pytest.fixture
-def compose_config(tmp_path):
-    """Composes a config as the command line would, with a run folder of its own."""
-
-    def compose_one(*overrides: str, config: str = "train"):
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose(config, list(overrides), return_hydra_config=True)
-
-    return compose_one
 
 
 @pytest.fixture

@@ -38,7 +38,6 @@ class DigitsModule(DataModule):
 
     classes = labels = tuple("0123456789")
     has_boxes = True
-    augmented = False
 
     def __init__(
         self,

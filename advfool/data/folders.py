@@ -74,10 +74,6 @@ class FolderModule(DataModule):
         self.items = {name: _subset(items[name], self.limits[name], subset, seed) for name in items}
         self._check_readable()
 
-    @property
-    def augmented(self) -> bool:
-        return self.augment
-
     def train(self) -> Dataset:
         transform = train_transform(self.input, self.crop_scale) if self.augment else test_transform(self.input)
         return Photos(self.items["train"], transform)

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
-from advfool.heatmaps import frame_mask
-
-SMALLEST_MAP = 7
+from advfool.heatmaps import SMALLEST_MAP, frame_mask
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from advfool.data.base import InputFormat
 from advfool.errors import AdvfoolError
+from advfool.heatmaps import SMALLEST_MAP
 from advfool.recording import Layout, module_at
 
-SMALLEST_MAP = 7
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 

@@ -76,6 +76,17 @@ def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> No
     Raises:
         AdvfoolError: keys are missing or unexpected, or shapes differ; the message lists them.
     """
+    found = misfits(network, state)
+    if found:
+        raise AdvfoolError(
+            f"The weights in {source} do not fit {type(network).__name__}: {found}. "
+            "Give weights of the same architecture with as many classes as the data."
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def misfits(network: nn.Module, state: dict[str, Tensor]) -> str:
+    """Which keys of `state` are missing, unexpected or of another shape; empty where it fits."""
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
@@ -85,13 +96,7 @@ def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> No
         if key in state and own[key].shape != state[key].shape
     ]
     problems = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    found = [f"{len(keys)} {word} ({_some(keys)})" for word, keys in problems if keys]
-    if found:
-        raise AdvfoolError(
-            f"The weights in {source} do not fit {type(network).__name__}: {'; '.join(found)}. "
-            "Give weights of the same architecture with as many classes as the data."
-        )
-    network.load_state_dict(state, strict=False)
+    return "; ".join(f"{len(keys)} {word} ({_some(keys)})" for word, keys in problems if keys)
 
 
 def _some(keys: list[str], limit: int = 5) -> str:
