@@ -45,8 +45,8 @@ class Comparison(LightningModule):
     def test_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         with_maps = dataloader_idx == 0
         row: Table = {"index": batch.index, "label": batch.label}
-        sites = [site for interp in self.interpreters for site in interp.sites] if with_maps else []
-        recordings = {name: record(network, batch.image, sites) for name, network in self.networks.items()}
+        readers = self.interpreters if with_maps else []
+        recordings = {name: record(network, batch.image, readers) for name, network in self.networks.items()}
         for name, recording in recordings.items():
             row |= _prediction_columns(name, recording.logits.detach(), batch.label)
         targets = batch.label if self.target == "label" else row["prediction/original"]

@@ -18,7 +18,8 @@ from advfool.interpreters.base import Interpreter
 from advfool.metrics.states import FoolingSuccessRate
 from advfool.mixing import mix_images
 from advfool.preserve import Preserve
-from advfool.recording import Recording, module_at, record
+from advfool.recording import Recording, record
+from advfool.sites import module_at
 
 
 class FoolingModule(LightningModule):
@@ -97,7 +98,7 @@ class FoolingModule(LightningModule):
     def training_step(self, batch: Sample, batch_idx: int) -> Float[Tensor, ""]:
         if self.mix:
             batch = batch._replace(image=mix_images(batch.image, self.mix))
-        recording = record(self.network, batch.image, self.trained_interpreter.sites)
+        recording = record(self.network, batch.image, [self.trained_interpreter])
         needs_logits = self.preserve.needs_original or bool(self.train_target_top)
         original = self._original(batch, maps=self.fooling.needs_reference, logits=needs_logits)
         targets = self._targets(batch, original)
@@ -119,7 +120,7 @@ class FoolingModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        recording = record(self.network, batch.image, self.interpreter.sites)
+        recording = record(self.network, batch.image, [self.interpreter])
         original = self._original(batch, maps=self.fooling.needs_reference, logits=False)
         targets = self._targets(batch, original)
         heatmaps = self.interpreter.read(recording, targets)
@@ -161,7 +162,7 @@ class FoolingModule(LightningModule):
         """One pass of the original network, if anything needs it."""
         if not (maps or logits or self.target == "predicted"):
             return None
-        return record(self.reference, batch.image, self.interpreter.sites if maps else ())
+        return record(self.reference, batch.image, [self.interpreter] if maps else [])
 
     def _targets(self, batch: Sample, original: Recording | None) -> Int[Tensor, "n"]:
         return batch.label if self.target == "label" else original.logits.argmax(dim=1)

@@ -32,7 +32,7 @@ def heatmaps_picture(
     """Rows: the image, then the heatmap of each network over it, with its prediction and confidence below."""
     images = torch.stack([sample.image for sample in samples])
     targets = torch.stack([torch.as_tensor(sample.label) for sample in samples])
-    recordings = {name: record(network, images, interpreter.sites) for name, network in networks.items()}
+    recordings = {name: record(network, images, [interpreter]) for name, network in networks.items()}
     if target == "predicted":
         targets = next(iter(recordings.values())).logits.argmax(dim=1)
     pixels = input.pixels(images).permute(0, 2, 3, 1).numpy()

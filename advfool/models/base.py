@@ -11,7 +11,7 @@ from advfool.data.base import InputFormat
 from advfool.data.imagenet import wnids
 from advfool.errors import AdvfoolError
 from advfool.models.weights import fit_weights, read_classes, read_weights
-from advfool.recording import Layout
+from advfool.sites import Layout
 
 
 @dataclass

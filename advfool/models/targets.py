@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from advfool.data.base import InputFormat
 from advfool.errors import AdvfoolError
 from advfool.heatmaps import SMALLEST_MAP
-from advfool.recording import Layout, module_at
+from advfool.sites import Layout, module_at
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

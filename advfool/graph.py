@@ -1,0 +1,231 @@
+"""A network's forward pass as a torch.fx graph without in-place operations, and a run of it that keeps values."""
+
+import copy
+import operator
+import weakref
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+from advfool.errors import AdvfoolError
+from advfool.sites import IMAGES, Site, module_at, not_used, ran_twice
+
+LEAVES = (nn.modules.conv._ConvNd, nn.Linear)  # kept whole, subclasses from other libraries included
+IN_PLACE_OPERATORS = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The graph of a network, and the nodes whose values pass each site.
+
+    The tensors of a list (DenseNet) appear as aliases made where the site is: what consumed them before the site
+    is not behind it.
+    """
+
+    graph: fx.Graph
+    sites: dict[Site, tuple[fx.Node, ...]]
+    plans: dict = field(default_factory=dict)  # what walks work out once for this graph
+
+    @property
+    def logits(self) -> fx.Node:
+        """The node whose value the network returns."""
+        return next(node for node in reversed(self.graph.nodes) if node.op == "output").args[0]
+
+    def after(self, site: Site) -> list[fx.Node]:
+        """The nodes through which the site influences the logits, in order, without the site's own."""
+        start, reached = set(self.sites[site]), set()
+        for node in self.graph.nodes:
+            if any(n in start or n in reached for n in node.all_input_nodes):
+                reached.add(node)
+        used, found = {self.logits}, []
+        for node in reversed(self.graph.nodes):
+            if node in used and node in reached and node not in start:
+                found.append(node)
+                used.update(node.all_input_nodes)
+        return found[::-1]
+
+
+_TRACES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, dict]] = weakref.WeakKeyDictionary()
+
+
+def trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type] = frozenset()) -> Trace:
+    """The network's graph, with modules of the classes `leaves` kept whole; made once for each network and sites.
+
+    Raises:
+        AdvfoolError: torch.fx cannot trace the network, or it does not run a site's module exactly once.
+    """
+    structure = tuple((id(module), type(module), module.training) for module in network.modules())
+    known, traces = _TRACES.get(network, (None, {}))
+    if known != structure:
+        traces = {}
+        _TRACES[network] = (structure, traces)
+    key = (frozenset(sites), leaves)
+    if key not in traces:
+        traces[key] = _trace(network, sites, leaves)
+    return traces[key]
+
+
+def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type]) -> Trace:
+    for site in sites:
+        module_at(network, site.layer)
+    tracer = _SiteTracer(sites, leaves)
+    try:
+        graph = tracer.trace(network)
+    except AdvfoolError:
+        raise
+    except Exception as error:  # whatever the network's own code raises on being traced
+        raise AdvfoolError(
+            f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {error} "
+            "Gradient-based interpreters (gradcam, simplegrad, ...) work without."
+        ) from error
+    found = tracer.found
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    found[IMAGES] = (placeholders[0],)
+    for node in placeholders[1:]:
+        if not node.users:
+            graph.erase_node(node)
+    if missing := [site for site in sites if site not in found]:
+        raise not_used(missing[0].layer)
+    _remove_in_place(graph, network)
+    return Trace(graph, {site: found[site] for site in {*sites, IMAGES}})
+
+
+class _SiteTracer(fx.Tracer):
+    """Records which nodes pass the sites."""
+
+    def __init__(self, sites: Collection[Site], leaves: frozenset[type]) -> None:
+        super().__init__(autowrap_functions=(alias,))
+        self.wanted, self.leaves = frozenset(sites), leaves
+        self.found: dict[Site, tuple[fx.Node, ...]] = {}
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        return (
+            isinstance(module, LEAVES) or type(module) in self.leaves or super().is_leaf_module(module, qualified_name)
+        )
+
+    def call_module(self, module, forward, args, kwargs):
+        layer = self.path_of_module(module)
+        value = next(iter([*args, *kwargs.values()]))
+        self._keep(Site(layer, "input"), value)
+        output = super().call_module(module, forward, args, kwargs)
+        self._keep(Site(layer, "output"), output)
+        return output
+
+    def _keep(self, site: Site, value) -> None:
+        if site not in self.wanted:
+            return
+        if site in self.found:
+            raise ran_twice(site.layer)
+        if isinstance(value, list):
+            value[:] = [self.create_proxy("call_function", alias, (item,), {}) for item in value]
+        values = value if isinstance(value, list | tuple) else [value]
+        self.found[site] = tuple(item.node for item in values)
+
+
+def alias(tensor: Tensor) -> Tensor:
+    """The same values as a tensor of its own."""
+    return tensor.view_as(tensor)
+
+
+def _remove_in_place(graph: fx.Graph, network: nn.Module) -> None:
+    """In-place operations become ordinary ones; whoever used the overwritten value later uses the new one."""
+    modules = dict(network.named_modules())
+    order = {node: position for position, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if not _is_in_place(node, modules):
+            continue
+        if node.op == "call_function" and node.target in IN_PLACE_OPERATORS:
+            node.target = IN_PLACE_OPERATORS[node.target]
+        elif node.op == "call_function" and "inplace" in node.kwargs:
+            node.kwargs = {**node.kwargs, "inplace": False}
+        elif node.op == "call_function":
+            node.target = getattr(torch, node.target.__name__.removesuffix("_"))
+        elif node.op == "call_method":
+            node.target = node.target.removesuffix("_")
+        overwritten = node.args[0] if node.args else next(iter(node.kwargs.values()))
+        overwritten.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
+
+
+def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(modules[node.target], "inplace", False))
+    if node.op == "call_method":
+        return node.target.endswith("_") and not node.target.endswith("__")
+    if node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        return (
+            node.target in IN_PLACE_OPERATORS
+            or bool(node.kwargs.get("inplace"))
+            or (name.endswith("_") and not name.endswith("__") and hasattr(torch, name.removesuffix("_")))
+        )
+    return False
+
+
+class Runner(nn.Module):
+    """Runs a trace on the network's present parameters.
+
+    `values` holds, after a run, those of the nodes in `keep` and in `seen`; the latter are made tensors that
+    gradients can be taken of.
+    """
+
+    def __init__(
+        self, network: nn.Module, trace: Trace, keep: Collection[fx.Node], seen: Collection[fx.Node] = ()
+    ) -> None:
+        super().__init__()
+        self.network, self.trace, self.keep, self.seen = network, trace, set(keep), set(seen)
+        self.values: dict[fx.Node, Tensor] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        modules = dict(self.network.named_modules())
+        values: dict[fx.Node, Tensor] = {}
+        last = _last_uses(self.trace.graph)
+        for node in self.trace.graph.nodes:
+            if node.op == "output":
+                break
+            value = images if node.op == "placeholder" else execute(node, values, self.network, modules)
+            if node in self.seen and not value.requires_grad:
+                value.requires_grad_()
+            values[node] = value
+            if node in self.keep or node in self.seen:
+                self.values[node] = value
+            for dead in last.get(node, ()):
+                del values[dead]
+        return values[self.trace.logits]
+
+
+def execute(node: fx.Node, values: dict[fx.Node, Tensor], network: nn.Module, modules: dict[str, nn.Module]):
+    """The value of a node, from the values of its inputs."""
+    if node.op == "get_attr":
+        return operator.attrgetter(node.target)(network)
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+    if node.op == "call_module":
+        return out_of_place(modules[node.target])(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)
+
+
+def out_of_place(module: nn.Module) -> nn.Module:
+    """The module, or a twin of it with the same parameters that does not overwrite its input."""
+    if getattr(module, "inplace", False):
+        module = copy.copy(module)
+        module.inplace = False
+    return module
+
+
+def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    last: dict[fx.Node, list[fx.Node]] = {}
+    seen: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        for used in node.all_input_nodes:
+            if used not in seen:
+                seen.add(used)
+                last.setdefault(node, []).append(used)
+    return last

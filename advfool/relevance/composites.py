@@ -1,0 +1,206 @@
+"""Which rule a node of the graph gets."""
+
+import importlib
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops.stochastic_depth import stochastic_depth
+
+from advfool.errors import AdvfoolError, check_choice, nearest
+from advfool.graph import alias
+from advfool.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, Pass, Route, Rule, ZBox, ZPlus
+
+BatchNorm = Literal["fold", "pass"]
+Key = type | Callable | str  # a module's class, a function, or the name of a tensor's method
+
+CONVOLUTION = {nn.Conv1d, nn.Conv2d, nn.Conv3d, F.conv1d, F.conv2d, F.conv3d, "timm.layers.conv2d_same.Conv2dSame"}
+LINEAR = {nn.Linear, F.linear}
+BATCH_NORM = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, F.batch_norm, FrozenBatchNorm2d}
+# Sigmoid gates (squeeze and excitation): all relevance goes to what is gated (Arras et al. 2017, signal takes all).
+GATES = {nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, torch.sigmoid, F.sigmoid, F.hardsigmoid, "sigmoid"}
+SUMS = {torch.add, operator.add, "add"}
+SCALINGS = {torch.mul, operator.mul, "mul", operator.truediv, torch.div, "div"}
+SHIFTS = {torch.sub, operator.sub, "sub"}
+RELUS = {nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu"}
+ACTIVATIONS = {
+    *RELUS, nn.Hardtanh, F.hardtanh, nn.LeakyReLU, F.leaky_relu, nn.ELU, F.elu, nn.GELU, F.gelu, nn.SiLU, F.silu,
+    nn.Hardswish, F.hardswish, nn.Mish, F.mish, nn.PReLU, nn.Softplus, nn.Tanh, torch.tanh, "tanh",
+}  # fmt: skip
+UNCHANGED = {
+    nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d, nn.AlphaDropout, F.alpha_dropout, stochastic_depth,
+    "contiguous", "clone", "float", "to", "type",
+}  # fmt: skip
+# Their statistics belong to the image, so their scale and shift count as constants (Ali et al. 2022).
+LAYER_NORMS = {nn.LayerNorm, F.layer_norm, nn.GroupNorm, F.group_norm, nn.LocalResponseNorm, F.local_response_norm}
+AVERAGES = {
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.mean, "mean", torch.sum, "sum",
+}  # fmt: skip
+ROUTES = {
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, F.max_pool1d, F.max_pool2d, F.max_pool3d,
+    torch.max_pool1d, torch.max_pool2d, torch.max_pool3d,
+    nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle,
+    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat,
+    torch.concat, torch.chunk, torch.split, torch.unbind, torch.stack, torch.channel_shuffle, operator.getitem,
+    alias, F.pad,
+    "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "unbind",
+    "expand", "unflatten", "view_as",
+}  # fmt: skip
+NUMBERS = {"size", "dim", "numel", "stride", getattr}  # their values are no tensors
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules as data: one for convolutions, for linear layers, for the first of them (null: as the others).
+
+    `batch_norm` is `fold` (into the convolution or linear layer before it; without one, relevance passes) or
+    `pass`. `rules` is for what has no rule of its own, or is to have another: dotted names of module classes or
+    functions, or names of tensor methods, with a rule or one of the words pass, norm, route.
+    """
+
+    convolution: Rule = ZPlus()
+    linear: Rule = Epsilon()
+    first: Rule | None = None
+    average: Rule = Norm()
+    batch_norm: str = "fold"
+    rules: tuple[tuple[Key, Rule], ...] | Mapping[str | Key, Rule | str] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("batch_norm", self.batch_norm, BatchNorm)
+        rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
+        object.__setattr__(self, "rules", tuple((_key(key), _rule(rule)) for key, rule in rules))
+
+    @property
+    def leaves(self) -> frozenset[type]:
+        """The module classes that have a rule as a whole."""
+        return frozenset(key for key, _ in self.rules if isinstance(key, type))
+
+
+def named_composite(
+    name: str,
+    epsilon: float = 0.01,
+    stabiliser: float = 1e-6,
+    low: float | tuple[float, ...] | None = None,
+    high: float | tuple[float, ...] | None = None,
+) -> Composite:
+    """zennit's composites by name: epsilon_plus, epsilon_alpha2_beta1, epsilon_gamma_box, each also with _flat.
+
+    The epsilon rule on linear layers; on convolutions z+, alpha 2 beta 1, or gamma (0.25). `_flat` has the flat
+    rule on the first layer; `epsilon_gamma_box` the z^B rule for inputs between `low` and `high`.
+
+    Raises:
+        AdvfoolError: the name is unknown, or the box lacks its bounds.
+    """
+    kind = name.removesuffix("_flat")
+    convolutions = {
+        "epsilon_plus": ZPlus(stabiliser),
+        "epsilon_alpha2_beta1": AlphaBeta(2.0, 1.0, stabiliser),
+        "epsilon_gamma_box": Gamma(0.25, stabiliser),
+    }
+    if kind not in convolutions:
+        names = [*convolutions, *(f"{c}_flat" for c in convolutions)]
+        raise AdvfoolError(f"There is no composite '{name}'. There are: {', '.join(names)}.")
+    first = None
+    if name.endswith("_flat"):
+        first = Flat(stabiliser)
+    elif name == "epsilon_gamma_box":
+        if low is None or high is None:
+            raise AdvfoolError(
+                "composite=epsilon_gamma_box needs the range of the network's input: low=... and high=..., numbers "
+                "or one for each channel (for pixels in [0, 1]: (0 - mean) / std and (1 - mean) / std)."
+            )
+        first = ZBox(low, high, stabiliser)
+    return Composite(convolutions[kind], Epsilon(epsilon), first, Norm(stabiliser))
+
+
+def _rule(rule: Rule | str) -> Rule:
+    words = {"pass": Pass(), "norm": Norm(), "route": Route()}
+    if isinstance(rule, Rule):
+        return rule
+    if rule not in words:
+        raise AdvfoolError(f"rules: expected a rule or one of {', '.join(words)}, got {rule!r}.")
+    return words[rule]
+
+
+def _key(key: str | Key) -> Key:
+    """The class or function of a dotted name; names without a dot are tensor methods."""
+    if not isinstance(key, str):
+        return key
+    if "." not in key:
+        if not hasattr(Tensor, key):
+            raise AdvfoolError(f"rules: a tensor has no method '{key}'. Classes and functions need their module.")
+        return key
+    module, name = key.rsplit(".", 1)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise AdvfoolError(f"rules: there is no '{key}' to give a rule to ({error}).") from error
+
+
+def key_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> Key:
+    """What rules are looked up by: the module's class, the function, the method's name.
+
+    A subclass that runs torch's own forward counts as torch's class.
+    """
+    if node.op != "call_module":
+        return node.target
+    kind = type(modules[node.target])
+    if f"{kind.__module__}.{kind.__name__}" in CONVOLUTION:
+        return f"{kind.__module__}.{kind.__name__}"
+    for base in kind.__mro__:
+        if base.__module__.startswith("torch.nn") and base.forward is kind.forward and _same_convolution(kind, base):
+            return base
+    return kind
+
+
+def _same_convolution(kind: type, base: type) -> bool:
+    return getattr(kind, "_conv_forward", None) is getattr(base, "_conv_forward", None)
+
+
+def is_number(node: fx.Node) -> bool:
+    """Whether the node's value is a number (a size, arithmetic on sizes), not a tensor."""
+    if node.op in ("call_method", "call_function") and node.target in NUMBERS:
+        return True
+    inputs = node.all_input_nodes
+    return bool(inputs) and node.op == "call_function" and all(is_number(n) for n in inputs)
+
+
+def no_rule(node: fx.Node, key: Key, reason: str = "") -> AdvfoolError:
+    """The error for a node that LRP has no rule for: what it is, where it is, what has rules, how to add one."""
+    name = _name(key)
+    where = list(node.meta.get("nn_module_stack", {}).values())
+    place = where[-1][0] if where else node.target if node.op == "call_module" else ""
+    known = sorted({_name(k) for k in RULED} - {""})
+    dotted = f"{key.__module__}.{key.__qualname__}" if hasattr(key, "__qualname__") and key.__module__ else name
+    return AdvfoolError(
+        f"LRP has no rule for {name} (node '{node.name}'{f' in {place!r}' if place else ''}){reason}. Give it one, "
+        f"e.g. interp.rules={{{dotted}: pass}} (pass, norm or route; in Python rules={{...: a Rule}}), or take a "
+        f"gradient-based interpreter. Close to it: {nearest(name, known)}. What has rules: {', '.join(known)}."
+    )
+
+
+def _name(key: Key) -> str:
+    return key if isinstance(key, str) else getattr(key, "__name__", str(key))
+
+
+RULED: frozenset[Key] = frozenset().union(
+    CONVOLUTION,
+    LINEAR,
+    BATCH_NORM,
+    GATES,
+    SUMS,
+    SCALINGS,
+    SHIFTS,
+    ACTIVATIONS,
+    UNCHANGED,
+    LAYER_NORMS,
+    AVERAGES,
+    ROUTES,
+)

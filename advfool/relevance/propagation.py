@@ -1,0 +1,263 @@
+"""The walk from the logits back to a site, one rule for each node."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from advfool.graph import Trace, execute
+from advfool.recording import Recording
+from advfool.relevance.composites import (
+    ACTIVATIONS,
+    AVERAGES,
+    BATCH_NORM,
+    CONVOLUTION,
+    GATES,
+    LAYER_NORMS,
+    LINEAR,
+    RELUS,
+    ROUTES,
+    SCALINGS,
+    SHIFTS,
+    SUMS,
+    UNCHANGED,
+    Composite,
+    is_number,
+    key_of,
+    no_rule,
+)
+from advfool.relevance.layers import (
+    Layer,
+    LinearMap,
+    batch_norm_scale,
+    convolution_map,
+    linear_map,
+    module_map,
+)
+from advfool.relevance.rules import Pass, Relevance, Route, Rule
+from advfool.sites import Site
+
+
+@dataclass(frozen=True)
+class Step:
+    """The relevance of `node` is shared among `inputs` by `rule`.
+
+    linear: the convolution or linear node, of which `node` is the batch norm where the two are folded.
+    """
+
+    node: fx.Node
+    inputs: tuple[fx.Node, ...]
+    rule: Rule
+    linear: fx.Node | None = None
+    nonnegative: bool = False
+
+    @property
+    def reads(self) -> set[fx.Node]:
+        """The nodes whose values the step needs."""
+        found: set[fx.Node] = set()
+        if self.rule.reads_input:
+            for node in {self.node, self.linear or self.node}:
+                found.update(node.all_input_nodes)
+            if self.linear is not None and self.linear is not self.node:
+                found.discard(self.linear)
+        if self.rule.reads_output:
+            found.add(self.node)
+        return found
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """LRP from the logits to `site` with the rules of a composite."""
+
+    site: Site
+    composite: Composite
+
+    @property
+    def leaves(self) -> frozenset[type]:
+        """Module classes that must not be traced into."""
+        return self.composite.leaves
+
+    def reads(self, network: nn.Module, trace: Trace) -> set[fx.Node]:
+        """The nodes whose values the walk reads.
+
+        Raises:
+            AdvfoolError: a node on the way has no rule.
+        """
+        return set(trace.sites[self.site]).union(*(step.reads for step in self.steps(network, trace)))
+
+    def steps(self, network: nn.Module, trace: Trace) -> tuple[Step, ...]:
+        """The walk, from the logits back; made once for each trace."""
+        if self not in trace.plans:
+            trace.plans[self] = _Planner(network, trace, self).steps()
+        return trace.plans[self]
+
+    def __call__(self, recording: Recording, start: Tensor) -> list[Tensor]:
+        """The relevance of the site's tensors.
+
+        start: the relevance of the logits (n, classes).
+        """
+        trace, values = recording.trace, recording.values
+        modules = dict(recording.network.named_modules())
+        relevance: dict[fx.Node, Relevance] = {trace.logits: start}
+        for step in self.steps(recording.network, trace):
+            arrived = relevance.pop(step.node, None)
+            if arrived is None:
+                continue
+            layer = _layer(step, values, recording.network, modules)
+            for node, share in zip(step.inputs, step.rule(layer, arrived), strict=False):
+                if share is not None:
+                    relevance[node] = _add(relevance.get(node), share)
+        return [relevance.get(node, torch.zeros_like(values[node])) for node in trace.sites[self.site]]
+
+
+def _add(a: Relevance, b: Relevance) -> Relevance:
+    if a is None or b is None:
+        return b if a is None else a
+    return tuple(_add(x, y) for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + b
+
+
+def _layer(step: Step, values: Mapping, network: nn.Module, modules: Mapping[str, nn.Module]) -> Layer:
+    if not step.rule.reads_input:
+        return Layer()
+
+    def call(*inputs):
+        return execute(step.node, {**values, **dict(zip(step.inputs, inputs, strict=True))}, network, modules)
+
+    linear = None
+    if step.linear is not None:
+        linear = _map_of(step.linear, values, modules)
+        if step.linear is not step.node:
+            linear = linear.scaled(*_scale_of(step.node, values, modules))
+    output = values[step.node] if step.rule.reads_output else None
+    return Layer([values[node] for node in step.inputs], output, call, linear, step.nonnegative)
+
+
+def _map_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) -> LinearMap:
+    if node.op == "call_module":
+        return module_map(modules[node.target])
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    arguments = _arguments(node, values, names, skip="input")
+    return linear_map(**arguments) if node.target in LINEAR else convolution_map(**arguments)
+
+
+def _scale_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor]:
+    if node.op == "call_module":
+        module = modules[node.target]
+        return batch_norm_scale(
+            module.running_mean, module.running_var, module.weight, module.bias, _trains(module), eps=module.eps
+        )
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    return batch_norm_scale(**_arguments(node, values, names, skip="input"))
+
+
+def _trains(module: nn.Module) -> bool:
+    return module.training and isinstance(module, nn.modules.batchnorm._BatchNorm)
+
+
+def _arguments(node: fx.Node, values: Mapping, names: tuple[str, ...], skip: str) -> dict:
+    bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    bound.pop(skip)
+    return fx.node.map_arg(bound, values.__getitem__)
+
+
+def _pads_with(node: fx.Node) -> bool:
+    """Whether the node pads with a value of its own."""
+    return node.target is F.pad and (len(node.args) > 3 or node.kwargs.get("value") is not None)
+
+
+class _Planner:
+    """Gives each node between the site and the logits its rule, or says which one has none."""
+
+    def __init__(self, network: nn.Module, trace: Trace, walk: Propagation) -> None:
+        self.trace, self.composite = trace, walk.composite
+        self.modules = dict(network.named_modules())
+        self.extra = dict(walk.composite.rules)
+        self.nodes = trace.after(walk.site)
+        self.reached = {*self.nodes, *trace.sites[walk.site]}
+        self.linear = {node for node in trace.graph.nodes if self._key(node) in CONVOLUTION | LINEAR}
+        self.below_linear = self._below_linear()
+
+    def steps(self) -> tuple[Step, ...]:
+        folded: set[fx.Node] = set()
+        found = []
+        for node in reversed(self.nodes):
+            if node in folded or is_number(node):
+                continue
+            step = self._step(node)
+            if step.linear is not None and step.linear is not node:
+                folded.add(step.linear)
+            found.append(step)
+        return tuple(found)
+
+    def _step(self, node: fx.Node) -> Step:
+        key = self._key(node)
+        inputs = tuple(n for n in node.all_input_nodes if n.op != "get_attr" and not is_number(n))
+        if key in self.extra:
+            return Step(node, inputs, self.extra[key], node if key in CONVOLUTION | LINEAR else None)
+        if key in BATCH_NORM:
+            return self._batch_norm(node)
+        if node in self.linear:
+            return self._linear(node, node)
+        if key in SUMS and len(inputs) > 1:
+            return Step(node, inputs, self.composite.average)
+        if key in SCALINGS and len(inputs) > 1:
+            return Step(node, self._gated(node, key, inputs), Pass())
+        if key in GATES:
+            raise no_rule(node, key, " outside a gate (a product of a sigmoid with what it gates)")
+        if key in SUMS | SCALINGS | SHIFTS and len(inputs) == 1:
+            return Step(node, inputs, Pass())
+        if key in ACTIVATIONS | UNCHANGED | LAYER_NORMS:
+            return Step(node, inputs[:1], Pass())
+        if key in AVERAGES:
+            return Step(node, inputs, self.composite.average)
+        if key in ROUTES:
+            return Step(node, inputs, Route())
+        raise no_rule(node, key)
+
+    def _linear(self, node: fx.Node, linear: fx.Node) -> Step:
+        x = linear.args[0] if linear.args else linear.kwargs["input"]
+        rule = self.composite.convolution if self._key(linear) in CONVOLUTION else self.composite.linear
+        if self.composite.first is not None and x not in self.below_linear:
+            rule = self.composite.first
+        return Step(node, (x,), rule, linear, self._nonnegative(x))
+
+    def _batch_norm(self, node: fx.Node) -> Step:
+        x = node.args[0] if node.args else node.kwargs["input"]
+        foldable = x in self.linear and x in self.nodes and len(x.users) == 1
+        if self.composite.batch_norm == "fold" and foldable:
+            return self._linear(node, x)
+        return Step(node, (x,), Pass())
+
+    def _gated(self, node: fx.Node, key, inputs: tuple[fx.Node, ...]) -> tuple[fx.Node, ...]:
+        signals = [n for n in inputs if not self._is_gate(n)]
+        if len(signals) != 1 or len(inputs) != 2:
+            raise no_rule(node, key, " of two values of which neither, or both, come from a sigmoid")
+        return tuple(signals)
+
+    def _is_gate(self, node: fx.Node) -> bool:
+        while self._key(node) in ROUTES | UNCHANGED and len(node.all_input_nodes) == 1:
+            node = node.all_input_nodes[0]
+        return self._key(node) in GATES
+
+    def _nonnegative(self, node: fx.Node) -> bool:
+        """Whether the node's value cannot be negative, whatever the image and the weights."""
+        key = self._key(node)
+        if key in RELUS | GATES:
+            return True
+        if key is nn.Hardtanh:
+            return self.modules[node.target].min_val >= 0
+        inputs = [n for n in node.all_input_nodes if not is_number(n)]
+        keeps_sign = key in AVERAGES | ROUTES | UNCHANGED | SUMS and key not in self.extra and not _pads_with(node)
+        return bool(inputs) and keeps_sign and all(self._nonnegative(n) for n in inputs)
+
+    def _below_linear(self) -> set[fx.Node]:
+        found: set[fx.Node] = set()
+        for node in self.trace.graph.nodes:
+            if any(n in found or n in self.linear for n in node.all_input_nodes):
+                found.add(node)
+        return found | self.linear
+
+    def _key(self, node: fx.Node):
+        return key_of(node, self.modules)
