@@ -1,9 +1,10 @@
 """A network's forward pass as a torch.fx graph without in-place operations, and a run of it that keeps values."""
 
 import copy
+import inspect
 import operator
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +14,7 @@ from advfool.errors import AdvfoolError
 from advfool.sites import IMAGES, Site, module_at, not_used, ran_twice
 
 LEAVES = (nn.modules.conv._ConvNd, nn.Linear)  # kept whole, subclasses from other libraries included
+FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # their outputs are tensors of their own
 IN_PLACE_OPERATORS = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -23,14 +25,16 @@ IN_PLACE_OPERATORS = {
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The graph of a network, and the nodes whose values pass each site.
+    """The graph of a network, the modules it calls by name, and the nodes whose values pass each site.
 
     The tensors of a list (DenseNet) appear as aliases made where the site is: what consumed them before the site
     is not behind it.
     """
 
     graph: fx.Graph
+    modules: dict[str, nn.Module]
     sites: dict[Site, tuple[fx.Node, ...]]
+    overwriting: frozenset[fx.Node]  # nodes that overwrote their first input, which nothing else holds
     plans: dict = field(default_factory=dict)  # what walks work out once for this graph
 
     @property
@@ -93,8 +97,9 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
             graph.erase_node(node)
     if missing := [site for site in sites if site not in found]:
         raise not_used(missing[0].layer)
-    _remove_in_place(graph, network)
-    return Trace(graph, {site: found[site] for site in {*sites, IMAGES}})
+    modules = {node.target: network.get_submodule(node.target) for node in graph.nodes if node.op == "call_module"}
+    overwriting = _remove_in_place(graph, modules)
+    return Trace(graph, modules, {site: found[site] for site in {*sites, IMAGES}}, overwriting)
 
 
 class _SiteTracer(fx.Tracer):
@@ -134,85 +139,119 @@ def alias(tensor: Tensor) -> Tensor:
     return tensor.view_as(tensor)
 
 
-def _remove_in_place(graph: fx.Graph, network: nn.Module) -> None:
-    """In-place operations become ordinary ones; whoever used the overwritten value later uses the new one."""
-    modules = dict(network.named_modules())
+def _remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozenset[fx.Node]:
+    """In-place operations become ordinary ones; whoever used the overwritten value later uses the new one.
+
+    Returns:
+        those whose overwritten value is a fresh tensor: they may as well run in place if nobody keeps it.
+    """
     order = {node: position for position, node in enumerate(graph.nodes)}
+    overwriting = set()
     for node in graph.nodes:
-        if not _is_in_place(node, modules):
+        if not _take_out_of_place(node, modules):
             continue
-        if node.op == "call_function" and node.target in IN_PLACE_OPERATORS:
-            node.target = IN_PLACE_OPERATORS[node.target]
-        elif node.op == "call_function" and "inplace" in node.kwargs:
-            node.kwargs = {**node.kwargs, "inplace": False}
-        elif node.op == "call_function":
-            node.target = getattr(torch, node.target.__name__.removesuffix("_"))
-        elif node.op == "call_method":
-            node.target = node.target.removesuffix("_")
-        overwritten = node.args[0] if node.args else next(iter(node.kwargs.values()))
+        overwritten = node.all_input_nodes[0]
         overwritten.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
+        fresh = overwritten.target is operator.add or (
+            overwritten.op == "call_module" and isinstance(modules[overwritten.target], FRESH)
+        )
+        if fresh and (node.op == "call_module" or node.target is operator.add):
+            overwriting.add(node)
+    return frozenset(overwriting)
 
 
-def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def _take_out_of_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Makes an in-place node an ordinary one (modules are run by a twin, see `execute`); whether it was one."""
     if node.op == "call_module":
         return bool(getattr(modules[node.target], "inplace", False))
     if node.op == "call_method":
-        return node.target.endswith("_") and not node.target.endswith("__")
-    if node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        return (
-            node.target in IN_PLACE_OPERATORS
-            or bool(node.kwargs.get("inplace"))
-            or (name.endswith("_") and not name.endswith("__") and hasattr(torch, name.removesuffix("_")))
-        )
+        in_place = _ends_in_place(node.target)
+        node.target = node.target.removesuffix("_") if in_place else node.target
+        return in_place
+    if node.op != "call_function":
+        return False
+    if node.target in IN_PLACE_OPERATORS:
+        node.target = IN_PLACE_OPERATORS[node.target]
+        return True
+    name = getattr(node.target, "__name__", "")
+    if _ends_in_place(name) and hasattr(torch, name.removesuffix("_")):
+        node.target = getattr(torch, name.removesuffix("_"))
+        return True
+    if inspect.isfunction(node.target) and "inplace" in inspect.signature(node.target).parameters:
+        bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
+        in_place = bool(bound.arguments.get("inplace"))
+        if in_place:
+            bound.arguments["inplace"] = False
+            node.args, node.kwargs = bound.args, bound.kwargs
+        return in_place
     return False
+
+
+def _ends_in_place(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")
 
 
 class Runner(nn.Module):
     """Runs a trace on the network's present parameters.
 
-    `values` holds, after a run, those of the nodes in `keep` and in `seen`; the latter are made tensors that
-    gradients can be taken of.
+    `values` holds, after a run, those of the nodes in `keep` and in `seen`; of the latter each is handed to `see`
+    before it is used.
     """
 
     def __init__(
-        self, network: nn.Module, trace: Trace, keep: Collection[fx.Node], seen: Collection[fx.Node] = ()
+        self,
+        network: nn.Module,
+        trace: Trace,
+        keep: Collection[fx.Node],
+        seen: Collection[fx.Node],
+        see: Callable[[Tensor], None],
     ) -> None:
         super().__init__()
-        self.network, self.trace, self.keep, self.seen = network, trace, set(keep), set(seen)
+        self.network, self.trace, self.keep, self.seen, self.see = network, trace, set(keep), set(seen), see
         self.values: dict[fx.Node, Tensor] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        modules = dict(self.network.named_modules())
         values: dict[fx.Node, Tensor] = {}
         last = _last_uses(self.trace.graph)
+        kept = self.keep | self.seen
+        in_place = {node for node in self.trace.overwriting if node.all_input_nodes[0] not in kept}
         for node in self.trace.graph.nodes:
             if node.op == "output":
                 break
-            value = images if node.op == "placeholder" else execute(node, values, self.network, modules)
-            if node in self.seen and not value.requires_grad:
-                value.requires_grad_()
+            if node.op == "placeholder":
+                value = images
+            else:
+                value = execute(node, values, self.network, self.trace.modules, node in in_place)
+            if node in self.seen:
+                self.see(value)
             values[node] = value
-            if node in self.keep or node in self.seen:
+            if node in kept:
                 self.values[node] = value
             for dead in last.get(node, ()):
                 del values[dead]
         return values[self.trace.logits]
 
 
-def execute(node: fx.Node, values: dict[fx.Node, Tensor], network: nn.Module, modules: dict[str, nn.Module]):
-    """The value of a node, from the values of its inputs."""
+def execute(
+    node: fx.Node,
+    values: dict[fx.Node, Tensor],
+    network: nn.Module,
+    modules: dict[str, nn.Module],
+    in_place: bool = False,
+):
+    """The value of a node, from the values of its inputs; `in_place` lets it overwrite the first of them."""
     if node.op == "get_attr":
         return operator.attrgetter(node.target)(network)
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
     if node.op == "call_module":
-        return out_of_place(modules[node.target])(*args, **kwargs)
+        module = modules[node.target]
+        return (module if in_place else _out_of_place(module))(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], node.target)(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)
+    return (operator.iadd if in_place else node.target)(*args, **kwargs)
 
 
-def out_of_place(module: nn.Module) -> nn.Module:
+def _out_of_place(module: nn.Module) -> nn.Module:
     """The module, or a twin of it with the same parameters that does not overwrite its input."""
     if getattr(module, "inplace", False):
         module = copy.copy(module)

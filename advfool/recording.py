@@ -3,7 +3,7 @@
 Several interpreters can read the same recording, so a training step or an evaluation batch runs the network once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from advfool.graph import Runner, Trace, trace
+from advfool.second_derivatives import SecondDerivatives
 from advfool.sites import Site, module_at, not_used, ran_twice
 
 
@@ -25,7 +26,7 @@ class Walk(Protocol):
     site: Site
     leaves: frozenset[type]
 
-    def reads(self, network: nn.Module, trace: Trace) -> set[fx.Node]:
+    def reads(self, trace: Trace) -> set[fx.Node]:
         """The nodes whose values are read; raises an AdvfoolError where the walk is impossible."""
 
 
@@ -55,6 +56,7 @@ class Recording:
     activations: dict[Site, list[Tensor]] = field(default_factory=dict)
     trace: Trace | None = None
     values: dict[fx.Node, Tensor] = field(default_factory=dict)
+    twice: SecondDerivatives = field(default_factory=SecondDerivatives)
     _gradients: tuple | None = None
 
     def at(self, site: Site) -> list[Tensor]:
@@ -77,7 +79,7 @@ class Recording:
         """
         if self._gradients is None or self._gradients[0] is not targets:
             tensors = [tensor for found in self.activations.values() for tensor in found]
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad(), self.twice.of_activations():
                 total = self.scores(targets).sum()
                 found = iter(torch.autograd.grad(total, tensors, create_graph=self.create_graph, retain_graph=True))
             by_site = {name: [next(found) for _ in values] for name, values in self.activations.items()}
@@ -107,18 +109,27 @@ def record(
     walks = [reader.walk for reader in readers if reader.walk]
     create_graph = torch.is_grad_enabled()
     activations: dict[Site, list[Tensor]] = {}
-    run, traced = network, None
+    run, traced, twice = network, None, SecondDerivatives()
+
+    def see(tensor: Tensor) -> None:
+        twice.active = True  # from here on
+        if not tensor.requires_grad:
+            tensor.requires_grad_()
+
     with ExitStack() as stack:
         if walks:
             leaves = frozenset().union(*(walk.leaves for walk in walks))
             traced = trace(network, {*sites, *(walk.site for walk in walks)}, leaves)
-            reads = set().union(*(walk.reads(network, traced) for walk in walks))
-            run = Runner(network, traced, reads, {node for site in sites for node in traced.sites[site]})
+            reads = set().union(*(walk.reads(traced) for walk in walks))
+            seen = {node for site in sites for node in traced.sites[site]}
+            run = Runner(network, traced, reads, seen, see)
         else:
             for site in sites:
-                stack.enter_context(_watch(network, site, activations, (replace or {}).get(site)))
+                stack.enter_context(_watch(network, site, activations, see, (replace or {}).get(site)))
         if sites:  # the fused attention kernels have no second derivative
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if sites and create_graph:
+            stack.enter_context(twice)
         if create_graph or not sites:
             # An alias, because a site at the images themselves would set their requires_grad.
             logits = run(images if images.requires_grad else images.detach())
@@ -134,11 +145,15 @@ def record(
     for site in sites:
         if site not in activations:
             raise not_used(site.layer)
-    return Recording(network, images, logits, create_graph, activations, traced, values)
+    return Recording(network, images, logits, create_graph, activations, traced, values, twice)
 
 
 def _watch(
-    network: nn.Module, site: Site, activations: dict[Site, list[Tensor]], replacement: list[Tensor] | None = None
+    network: nn.Module,
+    site: Site,
+    activations: dict[Site, list[Tensor]],
+    see: Callable[[Tensor], None],
+    replacement: list[Tensor] | None = None,
 ):
     """A context in which the activation at `site` is kept, as a tensor that gradients can be taken of."""
     module = module_at(network, site.layer)
@@ -154,8 +169,7 @@ def _watch(
             value = replacement[0] if isinstance(value, Tensor) else tuple(replacement)
         tensors = list(value) if isinstance(value, list | tuple) else [value]
         for tensor in tensors:
-            if not tensor.requires_grad:
-                tensor.requires_grad_()
+            see(tensor)
         activations[site] = tensors
         return value
 

@@ -2,7 +2,7 @@
 
 from advfool.relevance.composites import Composite, named_composite
 from advfool.relevance.propagation import Propagation
-from advfool.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, Pass, Route, Rule, ZBox, ZPlus
+from advfool.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, Pass, Route, Rule, Split, Sum, ZBox, ZPlus
 
 __all__ = [
     "AlphaBeta",
@@ -15,6 +15,8 @@ __all__ = [
     "Propagation",
     "Route",
     "Rule",
+    "Split",
+    "Sum",
     "ZBox",
     "ZPlus",
     "named_composite",

@@ -14,7 +14,7 @@ from torchvision.ops.stochastic_depth import stochastic_depth
 
 from advfool.errors import AdvfoolError, check_choice, nearest
 from advfool.graph import alias
-from advfool.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, Pass, Route, Rule, ZBox, ZPlus
+from advfool.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, Pass, Route, Rule, Sum, ZBox, ZPlus
 
 BatchNorm = Literal["fold", "pass"]
 Key = type | Callable | str  # a module's class, a function, or the name of a tensor's method
@@ -34,7 +34,7 @@ ACTIVATIONS = {
 }  # fmt: skip
 UNCHANGED = {
     nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d, nn.AlphaDropout, F.alpha_dropout, stochastic_depth,
-    "contiguous", "clone", "float", "to", "type",
+    alias, "contiguous", "clone", "float", "to", "type",
 }  # fmt: skip
 # Their statistics belong to the image, so their scale and shift count as constants (Ali et al. 2022).
 LAYER_NORMS = {nn.LayerNorm, F.layer_norm, nn.GroupNorm, F.group_norm, nn.LocalResponseNorm, F.local_response_norm}
@@ -43,13 +43,14 @@ AVERAGES = {
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
     F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.mean, "mean", torch.sum, "sum",
 }  # fmt: skip
+CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
 ROUTES = {
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, F.max_pool1d, F.max_pool2d, F.max_pool3d,
     torch.max_pool1d, torch.max_pool2d, torch.max_pool3d,
     nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle,
-    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat,
-    torch.concat, torch.chunk, torch.split, torch.unbind, torch.stack, torch.channel_shuffle, operator.getitem,
-    alias, F.pad,
+    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
+    torch.chunk, torch.split, torch.unbind, torch.stack, torch.channel_shuffle, operator.getitem,
+    F.pad,
     "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "unbind",
     "expand", "unflatten", "view_as",
 }  # fmt: skip
@@ -68,6 +69,7 @@ class Composite:
     convolution: Rule = ZPlus()
     linear: Rule = Epsilon()
     first: Rule | None = None
+    sum: Rule = Sum()
     average: Rule = Norm()
     batch_norm: str = "fold"
     rules: tuple[tuple[Key, Rule], ...] | Mapping[str | Key, Rule | str] = ()
@@ -117,7 +119,7 @@ def named_composite(
                 "or one for each channel (for pixels in [0, 1]: (0 - mean) / std and (1 - mean) / std)."
             )
         first = ZBox(low, high, stabiliser)
-    return Composite(convolutions[kind], Epsilon(epsilon), first, Norm(stabiliser))
+    return Composite(convolutions[kind], Epsilon(epsilon), first, Sum(stabiliser), Norm(stabiliser))
 
 
 def _rule(rule: Rule | str) -> Rule:

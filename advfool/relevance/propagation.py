@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from advfool.graph import Trace, execute
+from advfool.linear import LinearMap, batch_norm_scale, convolution_map, linear_map, module_map
 from advfool.recording import Recording
 from advfool.relevance.composites import (
     ACTIVATIONS,
     AVERAGES,
     BATCH_NORM,
+    CONCATENATIONS,
     CONVOLUTION,
     GATES,
     LAYER_NORMS,
@@ -28,16 +30,11 @@ from advfool.relevance.composites import (
     key_of,
     no_rule,
 )
-from advfool.relevance.layers import (
-    Layer,
-    LinearMap,
-    batch_norm_scale,
-    convolution_map,
-    linear_map,
-    module_map,
-)
-from advfool.relevance.rules import Pass, Relevance, Route, Rule
+from advfool.relevance.layers import Layer
+from advfool.relevance.rules import Pass, Relevance, Route, Rule, Split
 from advfool.sites import Site
+
+SIGN_KEEPING = AVERAGES | ROUTES | CONCATENATIONS | UNCHANGED | SUMS
 
 
 @dataclass(frozen=True)
@@ -79,18 +76,18 @@ class Propagation:
         """Module classes that must not be traced into."""
         return self.composite.leaves
 
-    def reads(self, network: nn.Module, trace: Trace) -> set[fx.Node]:
+    def reads(self, trace: Trace) -> set[fx.Node]:
         """The nodes whose values the walk reads.
 
         Raises:
             AdvfoolError: a node on the way has no rule.
         """
-        return set(trace.sites[self.site]).union(*(step.reads for step in self.steps(network, trace)))
+        return set(trace.sites[self.site]).union(*(step.reads for step in self.steps(trace)))
 
-    def steps(self, network: nn.Module, trace: Trace) -> tuple[Step, ...]:
+    def steps(self, trace: Trace) -> tuple[Step, ...]:
         """The walk, from the logits back; made once for each trace."""
         if self not in trace.plans:
-            trace.plans[self] = _Planner(network, trace, self).steps()
+            trace.plans[self] = _Planner(trace, self).steps()
         return trace.plans[self]
 
     def __call__(self, recording: Recording, start: Tensor) -> list[Tensor]:
@@ -99,16 +96,23 @@ class Propagation:
         start: the relevance of the logits (n, classes).
         """
         trace, values = recording.trace, recording.values
-        modules = dict(recording.network.named_modules())
         relevance: dict[fx.Node, Relevance] = {trace.logits: start}
-        for step in self.steps(recording.network, trace):
+        sums: set[fx.Node] = set()  # nodes whose relevance is a tensor of this walk's own
+        for step in self.steps(trace):
             arrived = relevance.pop(step.node, None)
             if arrived is None:
                 continue
-            layer = _layer(step, values, recording.network, modules)
+            layer = _layer(step, values, recording.network, trace.modules)
             for node, share in zip(step.inputs, step.rule(layer, arrived), strict=False):
-                if share is not None:
-                    relevance[node] = _add(relevance.get(node), share)
+                if share is None:
+                    continue
+                if node not in relevance:
+                    relevance[node] = share
+                elif node in sums and not torch.is_grad_enabled() and isinstance(share, Tensor):
+                    relevance[node].add_(share)
+                else:
+                    relevance[node] = _add(relevance[node], share)
+                    sums.add(node)
         return [relevance.get(node, torch.zeros_like(values[node])) for node in trace.sites[self.site]]
 
 
@@ -170,9 +174,9 @@ def _pads_with(node: fx.Node) -> bool:
 class _Planner:
     """Gives each node between the site and the logits its rule, or says which one has none."""
 
-    def __init__(self, network: nn.Module, trace: Trace, walk: Propagation) -> None:
+    def __init__(self, trace: Trace, walk: Propagation) -> None:
         self.trace, self.composite = trace, walk.composite
-        self.modules = dict(network.named_modules())
+        self.modules = trace.modules
         self.extra = dict(walk.composite.rules)
         self.nodes = trace.after(walk.site)
         self.reached = {*self.nodes, *trace.sites[walk.site]}
@@ -201,7 +205,7 @@ class _Planner:
         if node in self.linear:
             return self._linear(node, node)
         if key in SUMS and len(inputs) > 1:
-            return Step(node, inputs, self.composite.average)
+            return Step(node, inputs, self.composite.sum)
         if key in SCALINGS and len(inputs) > 1:
             return Step(node, self._gated(node, key, inputs), Pass())
         if key in GATES:
@@ -212,6 +216,10 @@ class _Planner:
             return Step(node, inputs[:1], Pass())
         if key in AVERAGES:
             return Step(node, inputs, self.composite.average)
+        if key in CONCATENATIONS:
+            dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+            parts = node.args[0] if node.args else node.kwargs["tensors"]
+            return Step(node, tuple(parts), Split(dim))
         if key in ROUTES:
             return Step(node, inputs, Route())
         raise no_rule(node, key)
@@ -249,7 +257,11 @@ class _Planner:
         if key is nn.Hardtanh:
             return self.modules[node.target].min_val >= 0
         inputs = [n for n in node.all_input_nodes if not is_number(n)]
-        keeps_sign = key in AVERAGES | ROUTES | UNCHANGED | SUMS and key not in self.extra and not _pads_with(node)
+        keeps_sign = (
+            key in AVERAGES | ROUTES | CONCATENATIONS | UNCHANGED | SUMS
+            and key not in self.extra
+            and not _pads_with(node)
+        )
         return bool(inputs) and keeps_sign and all(self._nonnegative(n) for n in inputs)
 
     def _below_linear(self) -> set[fx.Node]:

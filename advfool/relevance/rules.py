@@ -5,7 +5,7 @@ weights and the relevance of its output. Divisions are in float32 at least.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from advfool.errors import AdvfoolError
-from advfool.relevance.layers import Layer, LinearMap
+from advfool.linear import LinearMap
+from advfool.relevance.layers import Layer
 
 Relevance = Tensor | tuple[Tensor | None, ...] | None  # of a node's value: a tensor, or a tuple of them
 
@@ -45,15 +46,30 @@ class Term:
     bias: Tensor | None
 
 
-def _share(linear: LinearMap, terms: Sequence[Term], relevance: Tensor, stabiliser: float) -> Tensor:
-    """`sum_t x_t * W_t^T (R / sum_t(W_t x_t + b_t))`: relevance in proportion to the terms' contributions."""
-    z = sum(precise(linear.apply(t.x, t.weight, t.bias)) for t in terms)
-    ratio = relevance / stabilised(z, stabiliser)
-    return sum(_back(linear, t, ratio) for t in terms)
+def _share(linear: LinearMap, terms: Sequence[Term], relevance: Tensor, away: Callable[[Tensor], Tensor]) -> Tensor:
+    """`sum_t x_t * W_t^T (R / sum_t(W_t x_t + b_t))`: relevance in proportion to the terms' contributions.
+
+    `away` moves the denominator away from zero, in place.
+    """
+    parts, channels = len(terms), 1 if linear.stride else -1
+    if linear.groups == 1 and parts > 1:  # one wide convolution is faster than several
+        biases = [t.bias for t in terms if t.bias is not None]
+        x, weight = torch.cat([t.x for t in terms], channels), torch.cat([t.weight for t in terms], 1)
+        terms = [Term(x, weight, sum(biases[1:], biases[0]) if biases else None)]
+    z, *others = (precise(linear.apply(t.x, t.weight, t.bias)) for t in terms)
+    for other in others:
+        z = z.add_(other)
+    z = away(z)
+    ratio = relevance / z if torch.is_grad_enabled() else torch.div(relevance, z, out=z)
+    first, *rest = (_back(linear, t, ratio) for t in terms)
+    if len(terms) < parts:
+        first, *rest = first.chunk(parts, channels)
+    return sum(rest, first)
 
 
 def _back(linear: LinearMap, term: Term, ratio: Tensor) -> Tensor:
-    return precise(term.x) * precise(linear.transpose(ratio, term.weight, term.x))
+    share = precise(linear.transpose(ratio, term.weight, term.x))
+    return precise(term.x) * share if torch.is_grad_enabled() else share.mul_(term.x)
 
 
 def precise(value: Tensor) -> Tensor:
@@ -61,10 +77,45 @@ def precise(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
+def away_from_zero(stabiliser: float) -> Callable[[Tensor], Tensor]:
+    """What adds `stabiliser` with the sign of each entry, in place."""
+    return lambda z: z.add_(_signed(stabiliser, z))
+
+
 def stabilised(z: Tensor, stabiliser: float) -> Tensor:
-    """z moved away from zero by `stabiliser` (zero counts as positive)."""
-    sign = torch.where(z.detach() < 0, -stabiliser, stabiliser)
-    return z + sign.to(z.dtype)
+    """z moved away from zero by `stabiliser`."""
+    return z + _signed(stabiliser, z)
+
+
+def _signed(stabiliser: float, z: Tensor) -> Tensor:
+    return torch.copysign(z.new_tensor(stabiliser), z.detach())
+
+
+def above_zero(stabiliser: float) -> Callable[[Tensor], Tensor]:
+    """The same for entries that cannot be negative."""
+    return lambda z: z.add_(stabiliser)
+
+
+def _positive_terms(layer: Layer) -> list[Term]:
+    """The contributions that raise the output: positive inputs by positive weights, negative by negative."""
+    x, linear = layer.inputs[0], layer.linear
+    if layer.nonnegative:
+        return [Term(x, linear.positive_weight(), _positive(linear.bias))]
+    return [
+        Term(x.clamp(min=0), linear.positive_weight(), _positive(linear.bias)),
+        Term(x.clamp(max=0), linear.weight.clamp(max=0), None),
+    ]
+
+
+def _negative_terms(layer: Layer) -> list[Term]:
+    """The contributions that lower the output."""
+    x, linear = layer.inputs[0], layer.linear
+    if layer.nonnegative:
+        return [Term(x, linear.weight.clamp(max=0), _negative(linear.bias))]
+    return [
+        Term(x.clamp(min=0), linear.weight.clamp(max=0), _negative(linear.bias)),
+        Term(x.clamp(max=0), linear.positive_weight(), None),
+    ]
 
 
 def _positive(value: Tensor | None) -> Tensor | None:
@@ -73,28 +124,6 @@ def _positive(value: Tensor | None) -> Tensor | None:
 
 def _negative(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.clamp(max=0)
-
-
-def _positive_terms(layer: Layer) -> list[Term]:
-    """The contributions that raise the output: positive inputs by positive weights, negative by negative."""
-    x, linear = layer.inputs[0], layer.linear
-    if layer.nonnegative:
-        return [Term(x, _positive(linear.weight), _positive(linear.bias))]
-    return [
-        Term(_positive(x), _positive(linear.weight), _positive(linear.bias)),
-        Term(_negative(x), _negative(linear.weight), None),
-    ]
-
-
-def _negative_terms(layer: Layer) -> list[Term]:
-    """The contributions that lower the output."""
-    x, linear = layer.inputs[0], layer.linear
-    if layer.nonnegative:
-        return [Term(x, _negative(linear.weight), _negative(linear.bias))]
-    return [
-        Term(_positive(x), _negative(linear.weight), _negative(linear.bias)),
-        Term(_negative(x), _positive(linear.weight), None),
-    ]
 
 
 @dataclass(frozen=True)
@@ -120,7 +149,7 @@ class ZPlus(Rule):
     stabiliser: float = 1e-6
 
     def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
-        return [_share(layer.linear, _positive_terms(layer), relevance, self.stabiliser)]
+        return [_share(layer.linear, _positive_terms(layer), relevance, above_zero(self.stabiliser))]
 
 
 @dataclass(frozen=True)
@@ -143,9 +172,10 @@ class AlphaBeta(Rule):
             )
 
     def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
-        share = self.alpha * _share(layer.linear, _positive_terms(layer), relevance, self.stabiliser)
+        share = self.alpha * _share(layer.linear, _positive_terms(layer), relevance, above_zero(self.stabiliser))
         if self.beta:
-            share = share - self.beta * _share(layer.linear, _negative_terms(layer), relevance, self.stabiliser)
+            below = away_from_zero(self.stabiliser)
+            share = share - self.beta * _share(layer.linear, _negative_terms(layer), relevance, below)
         return [share]
 
 
@@ -172,8 +202,8 @@ class Gamma(Rule):
             if layer.nonnegative:
                 terms = [Term(x, ours, bias)]
             else:
-                terms = [Term(_positive(x), ours, bias), Term(_negative(x), theirs, None)]
-            total = total + _share(linear, terms, relevance * where, self.stabiliser)
+                terms = [Term(x.clamp(min=0), ours, bias), Term(x.clamp(max=0), theirs, None)]
+            total = total + _share(linear, terms, relevance * where, away_from_zero(self.stabiliser))
         return [total]
 
 
@@ -197,10 +227,10 @@ class ZBox(Rule):
         low, high = (_like(value, x) for value in (self.low, self.high))
         terms = [
             Term(x, linear.weight, None),  # the biases of the three cancel
-            Term(-low, _positive(linear.weight), None),
-            Term(-high, _negative(linear.weight), None),
+            Term(-low, linear.positive_weight(), None),
+            Term(-high, linear.weight.clamp(max=0), None),
         ]
-        return [_share(linear, terms, relevance, self.stabiliser)]
+        return [_share(linear, terms, relevance, away_from_zero(self.stabiliser))]
 
 
 def _like(value: float | Sequence[float], x: Tensor) -> Tensor:
@@ -217,7 +247,7 @@ class Flat(Rule):
     def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
         x, weight = layer.inputs[0], layer.linear.weight
         terms = [Term(torch.ones_like(x), torch.ones_like(weight), None)]
-        return [_share(layer.linear, terms, relevance, self.stabiliser)]
+        return [_share(layer.linear, terms, relevance, above_zero(self.stabiliser))]
 
 
 # Rules of everything else
@@ -236,7 +266,7 @@ class Pass(Rule):
 
 @dataclass(frozen=True)
 class Norm(Rule):
-    """Relevance in proportion to what each input contributes to the output: sums, average pooling.
+    """Relevance in proportion to what each input contributes to the output: average pooling, sums.
 
     For operations that are linear in their inputs: `R_i = x_i * J_i^T (R / y)`.
     """
@@ -253,15 +283,45 @@ class Norm(Rule):
                     x.requires_grad_()
             output = layer.call(*inside)
         y = output if create_graph else output.detach()
-        shares = torch.autograd.grad(
-            output, inside, relevance / stabilised(y, self.stabiliser), create_graph=create_graph
-        )
+        ratio = relevance / stabilised(y, self.stabiliser)
+        shares = torch.autograd.grad(output, inside, ratio, create_graph=create_graph)
         return [x * share for x, share in zip(values, shares, strict=True)]
 
 
 @dataclass(frozen=True)
+class Sum(Rule):
+    """Relevance of a sum in proportion to its summands: residual connections. The same as Norm, in fewer steps."""
+
+    stabiliser: float = 1e-6
+    reads_output: ClassVar[bool] = True
+
+    def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
+        y = precise(layer.output)
+        summands = [precise(x) for x in layer.inputs]
+        if len(summands) != 2 or any(x.shape != y.shape for x in summands):
+            return Norm(self.stabiliser)(layer, relevance)
+        a, b = summands
+        if torch.is_grad_enabled():
+            ratio = relevance / stabilised(y, self.stabiliser)
+            return [a * ratio, b * ratio]
+        z = _signed(self.stabiliser, y).add_(y)
+        ratio = torch.div(relevance, z, out=z)
+        return [a * ratio, ratio.mul_(b)]
+
+
+@dataclass(frozen=True)
+class Split(Rule):
+    """Each part of a concatenation along `dim` gets its own relevance."""
+
+    dim: int = 0
+
+    def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
+        return list(relevance.split([x.shape[self.dim] for x in layer.inputs], self.dim))
+
+
+@dataclass(frozen=True)
 class Route(Rule):
-    """Relevance goes to where each value came from: max pooling, reshapes, concatenation, selection."""
+    """Relevance goes to where each value came from: max pooling, reshapes, selection."""
 
     def __call__(self, layer: Layer, relevance: Relevance) -> list[Relevance]:
         create_graph = torch.is_grad_enabled()
