@@ -50,7 +50,7 @@ ROUTES = {
     nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle,
     torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
     torch.chunk, torch.split, torch.unbind, torch.stack, torch.channel_shuffle, operator.getitem,
-    F.pad,
+    F.pad, torch.swapaxes, torch.roll, torch.movedim, torch.narrow, torch.select,
     "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "unbind",
     "expand", "unflatten", "view_as",
 }  # fmt: skip
@@ -180,7 +180,8 @@ def no_rule(node: fx.Node, key: Key, reason: str = "") -> AdvfoolError:
     where = list(node.meta.get("nn_module_stack", {}).values())
     place = where[-1][0] if where else node.target if node.op == "call_module" else ""
     known = sorted({_name(k) for k in RULED} - {""})
-    dotted = f"{key.__module__}.{key.__qualname__}" if hasattr(key, "__qualname__") and key.__module__ else name
+    dotted = f"torch.{name}" if getattr(torch, name, None) is key else f"{getattr(key, '__module__', '')}.{name}"
+    dotted = name if isinstance(key, str) else dotted
     return AdvfoolError(
         f"LRP has no rule for {name} (node '{node.name}'{f' in {place!r}' if place else ''}){reason}. Give it one, "
         f"e.g. interp.rules={{{dotted}: pass}} (pass, norm or route; in Python rules={{...: a Rule}}), or take a "

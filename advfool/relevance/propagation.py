@@ -184,15 +184,12 @@ class _Planner:
         self.below_linear = self._below_linear()
 
     def steps(self) -> tuple[Step, ...]:
-        folded: set[fx.Node] = set()
+        receiving = {self.trace.logits}  # gates and numbers receive no relevance and need no rule
         found = []
         for node in reversed(self.nodes):
-            if node in folded or is_number(node):
-                continue
-            step = self._step(node)
-            if step.linear is not None and step.linear is not node:
-                folded.add(step.linear)
-            found.append(step)
+            if node in receiving:
+                found.append(self._step(node))
+                receiving.update(found[-1].inputs)
         return tuple(found)
 
     def _step(self, node: fx.Node) -> Step:
