@@ -1,7 +1,7 @@
 """From a config to built objects: data, network, interpreter, fooling."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from omegaconf import DictConfig, open_dict
@@ -39,6 +39,9 @@ def assemble(cfg: DictConfig) -> Parts:
     source: NetworkSource = build(cfg.model)
     input = source.input_format()
     data: DataModule = build(cfg.data, input=input)
+    if cfg.model.input is None:  # interpreters refer to it
+        with open_dict(cfg):
+            cfg.model.input = {"_target_": "advfool.data.InputFormat", **asdict(input)}
     if source.weights == "pretrained" and not source.is_published():
         source.weights = str(pretrained_weights(cfg))
     original = source.build(data.classes)
@@ -69,5 +72,5 @@ def _try(network: nn.Module, input: InputFormat) -> None:
 def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
     dataset = data.test()
     images = torch.stack([dataset[i].image for i in range(min(2, len(dataset)))])
-    heatmaps = interpreter(network, images, 0)
+    heatmaps = interpreter.for_training()(network, images, 0)
     fooling.penalty(heatmaps, heatmaps if fooling.needs_reference else None)

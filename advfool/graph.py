@@ -4,10 +4,12 @@ import copy
 import inspect
 import operator
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from advfool.errors import AdvfoolError
@@ -15,6 +17,12 @@ from advfool.sites import IMAGES, Site, module_at, not_used, ran_twice
 
 LEAVES = (nn.modules.conv._ConvNd, nn.Linear)  # kept whole, subclasses from other libraries included
 FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # their outputs are tensors of their own
+SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)  # in eval mode
+VIEWS = {
+    *("flatten", "view", "view_as", "reshape", "chunk", "split", "unbind", "getitem", "transpose", "permute"),
+    *("squeeze", "unsqueeze", "expand", "unflatten", "narrow", "select", "swapaxes", "movedim", "contiguous", "alias"),
+    *("dropout", "stochastic_depth"),
+}
 IN_PLACE_OPERATORS = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -80,8 +88,10 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
     for site in sites:
         module_at(network, site.layer)
     tracer = _SiteTracer(sites, leaves)
+    parameters = list(inspect.signature(network.forward).parameters.values())[1:]
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     try:
-        graph = tracer.trace(network)
+        graph = tracer.trace(network, concrete_args=defaults or None)
     except AdvfoolError:
         raise
     except Exception as error:  # whatever the network's own code raises on being traced
@@ -92,14 +102,40 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
     found = tracer.found
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     found[IMAGES] = (placeholders[0],)
-    for node in placeholders[1:]:
-        if not node.users:
-            graph.erase_node(node)
+    for node in placeholders[1:]:  # arguments left at their defaults, and fx's assertions of that
+        _erase(graph, node)
+    if not isinstance(next(iter(reversed(graph.nodes))).args[0], fx.Node):
+        raise AdvfoolError(
+            f"LRP needs a network that returns its logits alone, but {type(network).__name__} returns several values. "
+            "Wrap it in a module that returns the logits."
+        )
     if missing := [site for site in sites if site not in found]:
         raise not_used(missing[0].layer)
     modules = {node.target: network.get_submodule(node.target) for node in graph.nodes if node.op == "call_module"}
     overwriting = _remove_in_place(graph, modules)
     return Trace(graph, modules, {site: found[site] for site in {*sites, IMAGES}}, overwriting)
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    for user in list(node.users):
+        _erase(graph, user)
+    graph.erase_node(node)
+
+
+class _Proxy(fx.Proxy):
+    """Records `x += y` as what it is; fx takes it for `x + y`."""
+
+    def __iadd__(self, other):
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other):
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other):
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other):
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
 
 
 class _SiteTracer(fx.Tracer):
@@ -109,6 +145,9 @@ class _SiteTracer(fx.Tracer):
         super().__init__(autowrap_functions=(alias,))
         self.wanted, self.leaves = frozenset(sites), leaves
         self.found: dict[Site, tuple[fx.Node, ...]] = {}
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         return (
@@ -151,6 +190,11 @@ def _remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozense
         if not _take_out_of_place(node, modules):
             continue
         overwritten = node.all_input_nodes[0]
+        if other := _used_through_a_view(node, overwritten, modules, order):
+            raise AdvfoolError(
+                f"LRP cannot follow '{node.name}', which overwrites values that '{other.name}' shares and that are "
+                "used later. Make the operation not in-place, or take a gradient-based interpreter."
+            )
         overwritten.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
         fresh = overwritten.target is operator.add or (
             overwritten.op == "call_module" and isinstance(modules[overwritten.target], FRESH)
@@ -158,6 +202,27 @@ def _remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozense
         if fresh and (node.op == "call_module" or node.target is operator.add):
             overwriting.add(node)
     return frozenset(overwriting)
+
+
+def _used_through_a_view(
+    node: fx.Node, overwritten: fx.Node, modules: dict[str, nn.Module], order: dict[fx.Node, int]
+) -> fx.Node | None:
+    """What else shares the memory that `node` overwrites and is used after it."""
+    root = overwritten
+    while _is_view(root, modules):
+        root = root.all_input_nodes[0]
+    group = [root]
+    for shared in group:
+        group += [user for user in shared.users if user is not node and _is_view(user, modules) and user not in group]
+    others = (n for n in group if n is not overwritten)
+    return next((n for n in others if any(order[user] > order[node] for user in n.users)), None)
+
+
+def _is_view(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(modules[node.target], SHARING)
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return node.op in ("call_method", "call_function") and name in VIEWS
 
 
 def _take_out_of_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
@@ -174,9 +239,10 @@ def _take_out_of_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         node.target = IN_PLACE_OPERATORS[node.target]
         return True
     name = getattr(node.target, "__name__", "")
-    if _ends_in_place(name) and hasattr(torch, name.removesuffix("_")):
-        node.target = getattr(torch, name.removesuffix("_"))
-        return True
+    for place in (torch, F):
+        if _ends_in_place(name) and hasattr(place, name.removesuffix("_")):
+            node.target = getattr(place, name.removesuffix("_"))
+            return True
     if inspect.isfunction(node.target) and "inplace" in inspect.signature(node.target).parameters:
         bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
         in_place = bool(bound.arguments.get("inplace"))
@@ -208,10 +274,10 @@ class Runner(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.trace, self.keep, self.seen, self.see = network, trace, set(keep), set(seen), see
-        self.values: dict[fx.Node, Tensor] = {}
+        self.values: dict[fx.Node, Any] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        values: dict[fx.Node, Tensor] = {}
+        values: dict[fx.Node, Any] = {}
         last = _last_uses(self.trace.graph)
         kept = self.keep | self.seen
         in_place = {node for node in self.trace.overwriting if node.all_input_nodes[0] not in kept}
@@ -234,7 +300,7 @@ class Runner(nn.Module):
 
 def execute(
     node: fx.Node,
-    values: dict[fx.Node, Tensor],
+    values: Mapping[fx.Node, Any],
     network: nn.Module,
     modules: dict[str, nn.Module],
     in_place: bool = False,

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advfool.errors import AdvfoolError
-
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
@@ -153,8 +151,8 @@ def module_map(module: nn.Module) -> LinearMap:
 
 
 def batch_norm_scale(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
@@ -163,11 +161,8 @@ def batch_norm_scale(
 ) -> tuple[Tensor, Tensor]:
     """A batch norm in eval mode as `scale * x + shift`, differentiable in its weight and bias.
 
-    Raises:
-        AdvfoolError: it is in train mode, where it mixes the images of a batch.
+    The arguments are those of `torch.nn.functional.batch_norm`.
     """
-    if training or running_var is None:
-        raise AdvfoolError("LRP needs batch norm in eval mode, with running statistics: call model.eval() first.")
     scale = (running_var + eps).rsqrt()
     scale = scale if weight is None else weight * scale
     shift = -running_mean * scale

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from advfool.data.base import InputFormat, Sample
@@ -16,6 +18,8 @@ from advfool.recording import record
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+BRIGHTEST = 0.998  # share of pixels that the colours tell apart: maps at the images have a few extreme ones
+SIGNED = "RdBu_r"
 HEAT = "inferno"  # perceptually even, safe for colour-blind readers
 
 
@@ -61,6 +65,49 @@ def heatmaps_picture(
                 fontsize=8,
             )
     figure.colorbar(shown, ax=axes[1:, :], label="relevance (each map's maximum is 1)", shrink=0.7, pad=0.01)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+class GalleryRow(NamedTuple):
+    """One network's maps of one image, by interpreter; pixels in [0, 1]."""
+
+    network: str
+    pixels: Float[Tensor, "3 h w"]
+    target: str
+    prediction: str
+    maps: dict[str, Tensor | None]  # None: the interpreter has none for this network
+
+
+def gallery_picture(path: Path, rows: Sequence[GalleryRow]) -> None:
+    """Rows: networks. Columns: the image, then the heatmap of each interpreter over it; signed ones red and blue."""
+    names = list(rows[0].maps)
+    figure, axes = plt.subplots(
+        len(rows),
+        1 + len(names),
+        figsize=(1.45 * (1 + len(names)) + 0.4, 1.75 * len(rows) + 0.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for line, row in zip(axes, rows, strict=True):
+        pixels = row.pixels.permute(1, 2, 0).numpy()
+        line[0].imshow(pixels)
+        line[0].set_ylabel(_short(row.network), fontsize=9)
+        line[0].set_xlabel(_short(row.prediction), fontsize=8)
+        for axis, name in zip(line[1:], names, strict=True):
+            if row.maps[name] is None:
+                axis.set_box_aspect(pixels.shape[0] / pixels.shape[1])
+                axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes, fontsize=9)
+                continue
+            heat = resize(row.maps[name][None].float(), pixels.shape[:2])[0].numpy()
+            signed = heat.min() < 0
+            top = max(np.quantile(abs(heat), BRIGHTEST), 1e-12)
+            axis.imshow(pixels.mean(axis=2), cmap="gray", vmin=0, vmax=1)
+            axis.imshow(heat, cmap=SIGNED if signed else HEAT, vmin=-top if signed else 0, vmax=top, alpha=0.7)
+    for axis, name in zip(axes[0], ["image", *names], strict=True):
+        axis.set_title(name, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -6,7 +6,7 @@ Several interpreters can read the same recording, so a training step or an evalu
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -55,7 +55,7 @@ class Recording:
     create_graph: bool
     activations: dict[Site, list[Tensor]] = field(default_factory=dict)
     trace: Trace | None = None
-    values: dict[fx.Node, Tensor] = field(default_factory=dict)
+    values: dict[fx.Node, Any] = field(default_factory=dict)
     twice: SecondDerivatives = field(default_factory=SecondDerivatives)
     _gradients: tuple | None = None
 
@@ -130,6 +130,12 @@ def record(
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if sites and create_graph:
             stack.enter_context(twice)
+        if images.is_inference() and readers:  # gradients and relevance need tensors with a history
+            stack.enter_context(torch.inference_mode(False))
+            images = images.clone()
+        if traced:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.set_grad_enabled(create_graph))
         if create_graph or not sites:
             # An alias, because a site at the images themselves would set their requires_grad.
             logits = run(images if images.requires_grad else images.detach())
@@ -137,8 +143,7 @@ def record(
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             constants = {name: parameter.detach() for name, parameter in run.named_parameters()}
-            images = images.clone() if images.is_inference() else images.detach()
-            logits = functional_call(run, constants, (images,))
+            logits = functional_call(run, constants, (images.detach(),))
     values = run.values if traced else {}
     if traced:
         activations = {site: [values[node] for node in traced.sites[site]] for site in sites}

@@ -7,16 +7,21 @@ import advfool
 
 ROOT = Path(advfool.__file__).parent
 FORBIDDEN = {  # package: what it must not import
+    "sites": ("advfool.graph", "advfool.recording", "advfool.interpreters", "advfool.models", "advfool.data"),
+    "linear": ("advfool.graph", "advfool.recording", "advfool.interpreters", "advfool.relevance", "advfool.models"),
+    "graph": ("advfool.recording", "advfool.interpreters", "advfool.relevance", "advfool.models", "advfool.data"),
+    "relevance": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
     "heatmaps": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
     "recording": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
     "interpreters": ("advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
     "foolings": ("advfool.interpreters", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
     "metrics": ("advfool.interpreters", "advfool.foolings", "advfool.models", "advfool.data", "advfool.module"),
     "data": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.module"),
-    "module": ("advfool.interpreters.gradcam", "advfool.foolings.passive", "advfool.training"),
+    "module": ("advfool.interpreters.cam", "advfool.interpreters.lrp", "advfool.foolings.passive", "advfool.training"),
 }
 LIGHTNING = {"module", "data", "callbacks", "evaluation", "pretraining", "training"}
 HYDRA = {"building", "command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
+HYDRA |= {"explaining", "gallery", "galleries"}
 
 
 def imports():

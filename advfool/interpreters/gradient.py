@@ -1,5 +1,6 @@
 """Maps of the score's gradient."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,14 +78,7 @@ class GuidedBackprop(LayerInterpreter):
 class _Guiding(TorchFunctionMode):
     """Within it, ReLUs hand back positive gradients only."""
 
-    FORMS: ClassVar = {  # what runs: (what is guided, whether it overwrites its input)
-        F.relu: ("relu", None),
-        torch.relu: ("relu", False),
-        Tensor.relu: ("relu", False),
-        F.relu_: ("relu", True),
-        Tensor.relu_: ("relu", True),
-        F.relu6: ("relu6", None),
-    }
+    FORMS: ClassVar = {F.relu, torch.relu, Tensor.relu, F.relu_, torch.relu_, Tensor.relu_, F.relu6, F.hardtanh}
 
     def __init__(self, guided: Sequence[str]) -> None:
         super().__init__()
@@ -92,15 +86,21 @@ class _Guiding(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        kind, in_place = self.FORMS.get(function, (None, False))
-        if kind not in self.guided:
+        if function not in self.FORMS:
+            return function(*args, **kwargs)
+        if function in (F.relu, F.relu6, F.hardtanh):
+            settings = inspect.signature(function).bind(*args, **kwargs).arguments
+        else:
+            settings = {"input": args[0] if args else kwargs["input"], "inplace": function.__name__.endswith("_")}
+        clipped = function in (F.relu6, F.hardtanh)
+        kind = "relu6" if clipped else "relu"
+        if kind not in self.guided or (function is F.hardtanh and settings.get("min_val") != 0):
             return function(*args, **kwargs)
         self.count += 1
-        x = args[0] if args else kwargs["input"]
-        if in_place is None:
-            in_place = args[1] if len(args) > 1 else kwargs.get("inplace", False)
+        x, in_place = settings["input"], settings.get("inplace", False)
+        top = settings.get("max_val", 6.0) if clipped else float("inf")
         with torch._C.DisableTorchFunction():
-            y = _GuidedReLU.apply(x.clone() if in_place else x, 6.0 if kind == "relu6" else float("inf"))
+            y = _GuidedReLU.apply(x.clone() if in_place else x, top)
             return x.copy_(y) if in_place else y
 
 

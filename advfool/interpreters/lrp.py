@@ -13,7 +13,7 @@ from advfool.errors import check_choice
 from advfool.interpreters.base import LayerInterpreter
 from advfool.recording import Recording
 from advfool.relevance import Composite, Propagation, Rule, named_composite
-from advfool.relevance.composites import BatchNorm
+from advfool.relevance.composites import BatchNorm, Key
 
 Start = Literal["logit", "one"]
 
@@ -41,7 +41,7 @@ class LRP(LayerInterpreter):
     stabiliser: float = 1e-6
     batchnorm: str = "fold"
     start: str = "logit"
-    rules: Mapping[str, str | Rule] | None = None
+    rules: Mapping[Key, str | Rule] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 

@@ -25,7 +25,8 @@ BATCH_NORM = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, 
 # Sigmoid gates (squeeze and excitation): all relevance goes to what is gated (Arras et al. 2017, signal takes all).
 GATES = {nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, torch.sigmoid, F.sigmoid, F.hardsigmoid, "sigmoid"}
 SUMS = {torch.add, operator.add, "add"}
-SCALINGS = {torch.mul, operator.mul, "mul", operator.truediv, torch.div, "div"}
+PRODUCTS = {torch.mul, operator.mul, "mul"}
+SCALINGS = PRODUCTS | {operator.truediv, torch.div, "div"}
 SHIFTS = {torch.sub, operator.sub, "sub"}
 RELUS = {nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu"}
 ACTIVATIONS = {

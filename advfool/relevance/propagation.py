@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from advfool.errors import AdvfoolError
 from advfool.graph import Trace, execute
 from advfool.linear import LinearMap, batch_norm_scale, convolution_map, linear_map, module_map
 from advfool.recording import Recording
@@ -19,6 +20,7 @@ from advfool.relevance.composites import (
     GATES,
     LAYER_NORMS,
     LINEAR,
+    PRODUCTS,
     RELUS,
     ROUTES,
     SCALINGS,
@@ -95,6 +97,10 @@ class Propagation:
 
         start: the relevance of the logits (n, classes).
         """
+        with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
+            return self._walk(recording, start)
+
+    def _walk(self, recording: Recording, start: Tensor) -> list[Tensor]:
         trace, values = recording.trace, recording.values
         relevance: dict[fx.Node, Relevance] = {trace.logits: start}
         sums: set[fx.Node] = set()  # nodes whose relevance is a tensor of this walk's own
@@ -166,6 +172,13 @@ def _arguments(node: fx.Node, values: Mapping, names: tuple[str, ...], skip: str
     return fx.node.map_arg(bound, values.__getitem__)
 
 
+def _operands(node: fx.Node) -> list[fx.Node]:
+    """The node's inputs, one that appears twice twice (`x * x`)."""
+    found: list[fx.Node] = []
+    fx.node.map_arg((node.args, node.kwargs), found.append)
+    return found
+
+
 def _pads_with(node: fx.Node) -> bool:
     """Whether the node pads with a value of its own."""
     return node.target is F.pad and (len(node.args) > 3 or node.kwargs.get("value") is not None)
@@ -194,7 +207,7 @@ class _Planner:
 
     def _step(self, node: fx.Node) -> Step:
         key = self._key(node)
-        inputs = tuple(n for n in node.all_input_nodes if n.op != "get_attr" and not is_number(n))
+        inputs = tuple(n for n in _operands(node) if n.op != "get_attr" and not is_number(n))
         if key in self.extra:
             return Step(node, inputs, self.extra[key], node if key in CONVOLUTION | LINEAR else None)
         if key in BATCH_NORM:
@@ -208,6 +221,8 @@ class _Planner:
         if key in GATES:
             raise no_rule(node, key, " outside a gate (a product of a sigmoid with what it gates)")
         if key in SUMS | SCALINGS | SHIFTS and len(inputs) == 1:
+            if key not in SUMS | PRODUCTS and node.args[:1] != inputs:
+                raise no_rule(node, key, " of a number and a value")
             return Step(node, inputs, Pass())
         if key in ACTIVATIONS | UNCHANGED | LAYER_NORMS:
             return Step(node, inputs[:1], Pass())
@@ -230,10 +245,22 @@ class _Planner:
 
     def _batch_norm(self, node: fx.Node) -> Step:
         x = node.args[0] if node.args else node.kwargs["input"]
+        if self._mixes_images(node):
+            raise AdvfoolError(
+                f"LRP needs batch norm in eval mode, with running statistics, and '{node.name}' is not: "
+                "call model.eval() first."
+            )
         foldable = x in self.linear and x in self.nodes and len(x.users) == 1
         if self.composite.batch_norm == "fold" and foldable:
             return self._linear(node, x)
         return Step(node, (x,), Pass())
+
+    def _mixes_images(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            module = self.modules[node.target]
+            return module.running_var is None or _trains(module)
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+        return bool((dict(zip(names, node.args, strict=False)) | dict(node.kwargs)).get("training"))
 
     def _gated(self, node: fx.Node, key, inputs: tuple[fx.Node, ...]) -> tuple[fx.Node, ...]:
         signals = [n for n in inputs if not self._is_gate(n)]

@@ -1,0 +1,17 @@
+"""`python -m advfool.gallery`: one image, all interpreters side by side, on several networks."""
+
+from omegaconf import DictConfig
+
+from advfool.command import command
+
+
+@command("gallery")
+def main(cfg: DictConfig) -> None:
+    """Draws the picture and says where it is."""
+    from advfool.galleries import draw_gallery
+
+    draw_gallery(cfg)
+
+
+if __name__ == "__main__":
+    main()
