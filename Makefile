@@ -37,7 +37,7 @@ format: setup  ## Formats the code and mends what can be mended by itself
 	$(BIN)/ruff format .
 
 bench: setup  ## Costs as ratios measured in one run
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/costs.py
 
 clean:  ## Removes what the other targets made (not the cache in ~/.cache/advfool)
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from advfool.building import build
 from advfool.command import conf_dir
 
 SPECIAL = {"_target_", "_partial_", "_convert_"}
@@ -27,11 +28,7 @@ def nodes_with_target(node, path=""):
                 yield from nodes_with_target(child, f"{path}.{key}")
 
 
-@pytest.mark.parametrize(
-    ("model", "interp", "fooling", "data"),
-    itertools.product(choices("model"), choices("interp"), choices("fooling"), choices("data")),
-)
-def test_every_combination_composes_and_binds(model, interp, fooling, data):
+def check_combination(model, interp, fooling, data):
     root = ["data.root=photos"] if data == "imagefolder" else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", [f"model={model}", f"interp={interp}", f"fooling={fooling}", f"data={data}", *root])
@@ -43,6 +40,33 @@ def test_every_combination_composes_and_binds(model, interp, fooling, data):
             continue
         unknown = set(node) - SPECIAL - set(parameters)
         assert not unknown, f"{path}: {node._target_} does not take {unknown}"
+
+
+PAIRS = list(itertools.product(choices("model"), choices("interp")))
+OTHERS = itertools.cycle(itertools.product(choices("fooling"), choices("data")))
+
+
+@pytest.mark.parametrize(("model", "interp", "fooling", "data"), [(*p, *o) for p, o in zip(PAIRS, OTHERS)])  # noqa: B905
+def test_every_model_and_interpreter_composes_and_binds(model, interp, fooling, data):
+    check_combination(model, interp, fooling, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", choices("data"))
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_combination_composes_and_binds(model, data):
+    for interp, fooling in itertools.product(choices("interp"), choices("fooling")):
+        check_combination(model, interp, fooling, data)
+
+
+@pytest.mark.parametrize("interp", choices("interp"))
+def test_every_interpreter_is_built_with_the_model_it_is_for(interp):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", ["model=resnet_tiny", f"interp={interp}"])
+    built = build(cfg.interp)
+    assert built.name == interp
+    expected = cfg.model.target_layer if interp.endswith("_t") or "cam" in interp else None
+    assert built.layer == expected
 
 
 @pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "preserve", "hparams", "experiment"])

@@ -553,7 +553,7 @@ def test_a_rule_for_a_method():
         (lambda: AlphaBeta(3, 1), ["AlphaBeta needs alpha - beta = 1 and beta >= 0, got alpha=3, beta=1."]),
         (lambda: AlphaBeta(0, -1), ["AlphaBeta needs alpha - beta = 1 and beta >= 0, got alpha=0, beta=-1."]),
         (lambda: LRP(batchnorm="skip"), ["batchnorm must be one of fold, pass, got 'skip'."]),
-        (lambda: Composite(batch_norm="skip"), ["batch_norm must be one of fold, pass, got 'skip'."]),
+        (lambda: Composite(batchnorm="skip"), ["batch_norm must be one of fold, pass, got 'skip'."]),
     ],
 )
 def test_wrong_options_say_what_to_do(build, parts):

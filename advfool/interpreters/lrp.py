@@ -59,7 +59,7 @@ class LRP(LayerInterpreter):
             low, high = (self._normalised(pixel) for pixel in (0.0, 1.0))
             composite = named_composite(composite, self.epsilon, self.stabiliser, low, high)
         if self.batchnorm != "fold":
-            composite = replace(composite, batch_norm=self.batchnorm)
+            composite = replace(composite, batchnorm=self.batchnorm)
         if self.rules:
             composite = replace(composite, rules={**dict(composite.rules), **self.rules})
         return Propagation(self.site, composite)

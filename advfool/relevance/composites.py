@@ -62,7 +62,7 @@ NUMBERS = {"size", "dim", "numel", "stride", getattr}  # their values are no ten
 class Composite:
     """Rules as data: one for convolutions, for linear layers, for the first of them (null: as the others).
 
-    `batch_norm` is `fold` (into the convolution or linear layer before it; without one, relevance passes) or
+    `batchnorm` is `fold` (into the convolution or linear layer before it; without one, relevance passes) or
     `pass`. `rules` is for what has no rule of its own, or is to have another: dotted names of module classes or
     functions, or names of tensor methods, with a rule or one of the words pass, norm, route.
     """
@@ -72,11 +72,11 @@ class Composite:
     first: Rule | None = None
     sum: Rule = Sum()
     average: Rule = Norm()
-    batch_norm: str = "fold"
+    batchnorm: str = "fold"
     rules: tuple[tuple[Key, Rule], ...] | Mapping[str | Key, Rule | str] = ()
 
     def __post_init__(self) -> None:
-        check_choice("batch_norm", self.batch_norm, BatchNorm)
+        check_choice("batchnorm", self.batchnorm, BatchNorm)
         rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
         object.__setattr__(self, "rules", tuple((_key(key), _rule(rule)) for key, rule in rules))
 

@@ -251,7 +251,7 @@ class _Planner:
                 "call model.eval() first."
             )
         foldable = x in self.linear and x in self.nodes and len(x.users) == 1
-        if self.composite.batch_norm == "fold" and foldable:
+        if self.composite.batchnorm == "fold" and foldable:
             return self._linear(node, x)
         return Step(node, (x,), Pass())
 
