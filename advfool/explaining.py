@@ -80,5 +80,5 @@ def named_interpreter(
     if unknown:
         known = [key for key in node if key not in ("_target_", "name")]
         raise AdvfoolError(f"interp={interp} has no setting {', '.join(unknown)}. It has: {', '.join(known)}.")
-    objects = {key: value for key, value in settings.items() if not OmegaConf.is_config(value)}
-    return build(OmegaConf.create({"model": model, "interp": node}).interp, **objects)
+    settings = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in settings.items()}
+    return build(OmegaConf.create({"model": model, "interp": node}).interp, **settings)

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from advfool.errors import AdvfoolError
 from advfool.sites import IMAGES, Site, module_at, not_used, ran_twice
 
-LEAVES = (nn.modules.conv._ConvNd, nn.Linear)  # kept whole, subclasses from other libraries included
+LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d)  # kept whole, subclasses from other libraries included
 FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # their outputs are tensors of their own
 SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)  # in eval mode
 VIEWS = {
@@ -42,7 +43,7 @@ class Trace:
     graph: fx.Graph
     modules: dict[str, nn.Module]
     sites: dict[Site, tuple[fx.Node, ...]]
-    overwriting: frozenset[fx.Node]  # nodes that overwrote their first input, which nothing else holds
+    overwriting: frozenset[fx.Node]  # nodes that overwrote their first input, of which there is no view
     plans: dict = field(default_factory=dict)  # what walks work out once for this graph
 
     @property
@@ -90,6 +91,7 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
     tracer = _SiteTracer(sites, leaves)
     parameters = list(inspect.signature(network.forward).parameters.values())[1:]
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    own = set(vars(network))
     try:
         graph = tracer.trace(network, concrete_args=defaults or None)
     except AdvfoolError:
@@ -99,6 +101,11 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
             f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {error} "
             "Gradient-based interpreters (gradcam, simplegrad, ...) work without."
         ) from error
+    finally:  # fx leaves the forward pass's own constants on the network
+        constants = {name: vars(network).pop(name) for name in set(vars(network)) - own}
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target in constants:
+            node.meta["constant"] = constants[node.target]
     found = tracer.found
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     found[IMAGES] = (placeholders[0],)
@@ -140,6 +147,8 @@ class _Proxy(fx.Proxy):
 
 class _SiteTracer(fx.Tracer):
     """Records which nodes pass the sites."""
+
+    proxy_buffer_attributes = True  # what is computed from buffers belongs to the graph, not to the moment
 
     def __init__(self, sites: Collection[Site], leaves: frozenset[type]) -> None:
         super().__init__(autowrap_functions=(alias,))
@@ -199,7 +208,8 @@ def _remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozense
         fresh = overwritten.target is operator.add or (
             overwritten.op == "call_module" and isinstance(modules[overwritten.target], FRESH)
         )
-        if fresh and (node.op == "call_module" or node.target is operator.add):
+        shared = any(_is_view(user, modules) for user in overwritten.users if user is not node)
+        if fresh and not shared and (node.op == "call_module" or node.target is operator.add):
             overwriting.add(node)
     return frozenset(overwriting)
 
@@ -306,6 +316,8 @@ def execute(
     in_place: bool = False,
 ):
     """The value of a node, from the values of its inputs; `in_place` lets it overwrite the first of them."""
+    if "constant" in node.meta:
+        return node.meta["constant"]
     if node.op == "get_attr":
         return operator.attrgetter(node.target)(network)
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from advfool.errors import AdvfoolError
 from advfool.graph import Runner, Trace, trace
 from advfool.second_derivatives import SecondDerivatives
 from advfool.sites import Site, module_at, not_used, ran_twice
@@ -64,8 +65,22 @@ class Recording:
         return self.activations[site]
 
     def classes(self, targets: Int[Tensor, "n"] | int) -> Int[Tensor, "n"]:
-        """The target class of each image, on the logits' device."""
-        return torch.as_tensor(targets, device=self.logits.device).expand(len(self.logits))
+        """The target class of each image, on the logits' device.
+
+        Raises:
+            AdvfoolError: there are not as many as images, or one is not the number of a class.
+        """
+        n, classes = self.logits.shape
+        with torch.inference_mode(False):  # a copy that gradients can be taken with
+            targets = torch.as_tensor(targets).clone().to(self.logits.device).long()
+        if targets.dim() and len(targets) != n:
+            raise AdvfoolError(f"Expected a target for each of {n} images, or one for all, got {len(targets)}.")
+        if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+            wrong = targets[(targets < 0) | (targets >= classes)].flatten()[0].item()
+            raise AdvfoolError(
+                f"Expected targets from 0 to {classes - 1} (the network has {classes} outputs), got {wrong}."
+            )
+        return targets.expand(n)
 
     def scores(self, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n"]:
         """Each image's logit of its target class."""
@@ -77,13 +92,22 @@ class Recording:
         Those of all sites are computed together, once for the same `targets`. Images must not influence each
         other, so batch norm has to be in eval mode.
         """
-        if self._gradients is None or self._gradients[0] is not targets:
+        targets = self.classes(targets)
+        if self._gradients is None or not torch.equal(self._gradients[0], targets):
             tensors = [tensor for found in self.activations.values() for tensor in found]
             with torch.inference_mode(False), torch.enable_grad(), self.twice.of_activations():
                 total = self.scores(targets).sum()
-                found = iter(torch.autograd.grad(total, tensors, create_graph=self.create_graph, retain_graph=True))
+                found = iter(
+                    torch.autograd.grad(
+                        total, tensors, create_graph=self.create_graph, retain_graph=True, allow_unused=True
+                    )
+                )
             by_site = {name: [next(found) for _ in values] for name, values in self.activations.items()}
             self._gradients = (targets, by_site)
+        if any(gradient is None for gradient in self._gradients[1][site]):
+            raise AdvfoolError(
+                f"The logits do not depend on the {site.side} of layer '{site.layer}'. Choose another layer."
+            )
         return self._gradients[1][site]
 
 

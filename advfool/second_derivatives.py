@@ -39,14 +39,17 @@ class SecondDerivatives(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if function is F.conv2d and self.active:
+        # A checkpointed region runs again in the backward pass, outside this mode, and has to find the same there.
+        checkpointed = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+        if function is F.conv2d and self.active and not checkpointed:
             return self._convolution(*args, **kwargs)
-        if function is F.batch_norm and self.active:
+        if function is F.batch_norm and self.active and not checkpointed:
             return self._batch_norm(*args, **kwargs)
         return function(*args, **kwargs)
 
     def _convolution(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-        if isinstance(padding, str) or input.dim() != 4:
+        # Weights made from activations (dynamic convolution) have a path of their own to the images.
+        if isinstance(padding, str) or input.dim() != 4 or not weight.is_leaf:
             return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
         device = input.device.type
         if torch.is_autocast_enabled(device):
@@ -58,7 +61,7 @@ class SecondDerivatives(TorchFunctionMode):
     def _batch_norm(
         self, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
     ):
-        if training or weight is None or bias is None or input.dtype != weight.dtype:
+        if training or weight is None or bias is None or input.dtype != weight.dtype or not weight.is_leaf:
             return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
         return _BatchNorm.apply(input, weight, bias, self, running_mean, running_var, eps)
 

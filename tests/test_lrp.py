@@ -548,12 +548,15 @@ def test_a_rule_for_a_method():
         (lambda: LRP(rules={"no_such_module.Body": "pass"}), ["there is no 'no_such_module.Body'", "No module named"]),
         (lambda: LRP(rules={"sinn": "pass"}), ["a tensor has no method 'sinn'", "need their module"]),
         (lambda: LRP(composite="epsilon"), ["There is no composite 'epsilon'. There are: epsilon_plus, epsilon_al"]),
-        (lambda: LRP(composite="epsilon_gamma_box"), ["needs the range of the network's input", "(0 - mean) / std"]),
+        (
+            lambda: LRP(composite="epsilon_gamma_box"),
+            ["needs the range of the network's input", "interp.mean=", "first=ZBox(low, high)"],
+        ),
         (lambda: LRP(composite="epsilon_gamma_box", mean=[0.5] * 3), ["needs the range of the network's input"]),
         (lambda: AlphaBeta(3, 1), ["AlphaBeta needs alpha - beta = 1 and beta >= 0, got alpha=3, beta=1."]),
         (lambda: AlphaBeta(0, -1), ["AlphaBeta needs alpha - beta = 1 and beta >= 0, got alpha=0, beta=-1."]),
         (lambda: LRP(batchnorm="skip"), ["batchnorm must be one of fold, pass, got 'skip'."]),
-        (lambda: Composite(batchnorm="skip"), ["batch_norm must be one of fold, pass, got 'skip'."]),
+        (lambda: Composite(batchnorm="skip"), ["batchnorm must be one of fold, pass, got 'skip'."]),
     ],
 )
 def test_wrong_options_say_what_to_do(build, parts):

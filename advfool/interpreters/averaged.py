@@ -62,17 +62,16 @@ class SmoothGrad(Interpreter):
         return replace(self, interpreter=self.interpreter.for_training(), fresh=True)
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
-        images, network = recording.images, recording.network
-        noise = self._noise(images)
-        inner = self.interpreter.unnormalised()
+        network, inner = recording.network, self.interpreter.unnormalised()
 
-        def maps(draws: Tensor) -> Tensor:
+        def maps(draws: Tensor, images: Tensor) -> Tensor:
             noisy = (images + draws).flatten(0, 1)
             found = inner(network, noisy, recording.classes(targets).repeat(len(draws)))
             return found.unflatten(0, (len(draws), len(images))).sum(dim=0)
 
-        with torch.set_grad_enabled(recording.create_graph):
-            return self.scale(_bounded_sum(maps, noise.split(self.chunk), recording) / self.samples)
+        with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
+            draws = self._noise(recording.images).split(self.chunk)
+            return self.scale(_bounded_sum(maps, draws, recording, (recording.images,)) / self.samples)
 
     def _noise(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "samples m c h w"]:
         shape = (self.samples, len(images) if self.fresh else 1, *images.shape[1:])
@@ -115,8 +114,9 @@ class IntegratedGradients(LayerInterpreter):
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
         images, network = recording.images, recording.network
         end = recording.at(self.site)
-        with torch.set_grad_enabled(recording.create_graph):
-            start = record(network, self._baseline(images), [self]).at(self.site)
+        with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
+            baseline = self._baseline(images)
+            start = [baseline] if self.layer is None else record(network, baseline, [self]).at(self.site)
             if not recording.create_graph:
                 start, end = ([t.detach() for t in tensors] for tensors in (start, end))
             ends = (*start, *end)
@@ -139,6 +139,10 @@ class IntegratedGradients(LayerInterpreter):
 
     def _baseline(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         value = torch.as_tensor(self.baseline, dtype=images.dtype, device=images.device)
+        if value.numel() not in (1, images.shape[1]):
+            raise AdvfoolError(
+                f"baseline: expected one number or {images.shape[1]} (one a channel), got {self.baseline}."
+            )
         return value.reshape(-1, 1, 1).expand(images.shape[1:]).expand_as(images)
 
 
@@ -162,16 +166,29 @@ class _RunAgain(torch.autograd.Function):
     def forward(ctx, function, chunks, count, *inputs):
         ctx.function, ctx.chunks, ctx.count = function, chunks, count
         ctx.save_for_backward(*inputs)
+        ctx.device = chunks[0].device
+        ctx.autocast = torch.is_autocast_enabled(ctx.device.type), torch.get_autocast_dtype(ctx.device.type)
         tensors = [t.detach() for t in inputs[:count]]
-        return sum(function(chunk, *tensors) for chunk in chunks)
+        ctx.states, total = [], 0
+        for chunk in chunks:
+            ctx.states.append(_random_state(ctx.device))
+            total = total + function(chunk, *tensors)
+        return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         inputs = ctx.saved_tensors
         totals: list[Tensor | None] = [None] * len(inputs)
-        for chunk in ctx.chunks:
-            with torch.enable_grad():
+        enabled, dtype = ctx.autocast
+        gpus = [ctx.device] if ctx.device.type == "cuda" else []
+        for chunk, state in zip(ctx.chunks, ctx.states, strict=True):
+            with (
+                torch.enable_grad(),
+                torch.autocast(ctx.device.type, dtype, enabled),
+                torch.random.fork_rng(gpus),
+            ):
+                _set_random_state(ctx.device, state)  # the same dropout as in the forward pass
                 tensors = [t.detach().requires_grad_(t.requires_grad) for t in inputs[: ctx.count]]
                 wanted = [*tensors, *inputs[ctx.count :]]
                 needed = [i for i, t in enumerate(wanted) if t.requires_grad]
@@ -182,3 +199,14 @@ class _RunAgain(torch.autograd.Function):
                 if value is not None:
                     totals[i] = value if totals[i] is None else totals[i] + value
         return (None, None, None, *totals)
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, ...]:
+    gpu = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
+    return (torch.get_rng_state(), *gpu)
+
+
+def _set_random_state(device: torch.device, state: tuple[Tensor, ...]) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)

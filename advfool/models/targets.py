@@ -39,6 +39,8 @@ def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None 
                 seen.append((name, layout))
 
         handles.append(module.register_forward_pre_hook(look, with_kwargs=True))
+    modes = {module: module.training for module in network.modules()}
+    network.eval()  # in train mode the look would move the statistics of batch norm
     try:
         with torch.no_grad():
             parameter = next(network.parameters())
@@ -46,6 +48,8 @@ def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None 
     finally:
         for handle in handles:
             handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
     if not seen and layer is not None:
         return layer, "nchw"
     if not seen:

@@ -116,8 +116,8 @@ def named_composite(
     elif name == "epsilon_gamma_box":
         if low is None or high is None:
             raise AdvfoolError(
-                "composite=epsilon_gamma_box needs the range of the network's input: low=... and high=..., numbers "
-                "or one for each channel (for pixels in [0, 1]: (0 - mean) / std and (1 - mean) / std)."
+                "composite=epsilon_gamma_box needs the range of the network's input: give the mean and std of its "
+                "normalisation (interp.mean=[...] interp.std=[...]), or a Composite with first=ZBox(low, high)."
             )
         first = ZBox(low, high, stabiliser)
     return Composite(convolutions[kind], Epsilon(epsilon), first, Sum(stabiliser), Norm(stabiliser))
@@ -158,7 +158,11 @@ def key_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> Key:
     if f"{kind.__module__}.{kind.__name__}" in CONVOLUTION:
         return f"{kind.__module__}.{kind.__name__}"
     for base in kind.__mro__:
-        if base.__module__.startswith("torch.nn") and base.forward is kind.forward and _same_convolution(kind, base):
+        if (
+            base.__module__.startswith("torch.nn.modules")
+            and base.forward is kind.forward
+            and _same_convolution(kind, base)
+        ):
             return base
     return kind
 
@@ -182,7 +186,7 @@ def no_rule(node: fx.Node, key: Key, reason: str = "") -> AdvfoolError:
     place = where[-1][0] if where else node.target if node.op == "call_module" else ""
     known = sorted({_name(k) for k in RULED} - {""})
     dotted = f"torch.{name}" if getattr(torch, name, None) is key else f"{getattr(key, '__module__', '')}.{name}"
-    dotted = name if isinstance(key, str) else dotted
+    dotted = name if isinstance(key, str) else dotted.removeprefix("_")
     return AdvfoolError(
         f"LRP has no rule for {name} (node '{node.name}'{f' in {place!r}' if place else ''}){reason}. Give it one, "
         f"e.g. interp.rules={{{dotted}: pass}} (pass, norm or route; in Python rules={{...: a Rule}}), or take a "
@@ -207,4 +211,5 @@ RULED: frozenset[Key] = frozenset().union(
     LAYER_NORMS,
     AVERAGES,
     ROUTES,
+    CONCATENATIONS,
 )

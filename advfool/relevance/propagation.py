@@ -33,7 +33,7 @@ from advfool.relevance.composites import (
     no_rule,
 )
 from advfool.relevance.layers import Layer
-from advfool.relevance.rules import Pass, Relevance, Route, Rule, Split
+from advfool.relevance.rules import Gate, Pass, Relevance, Route, Rule, Split
 from advfool.sites import Site
 
 SIGN_KEEPING = AVERAGES | ROUTES | CONCATENATIONS | UNCHANGED | SUMS
@@ -148,27 +148,26 @@ def _map_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) ->
     if node.op == "call_module":
         return module_map(modules[node.target])
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    arguments = _arguments(node, values, names, skip="input")
+    arguments = _arguments(node, values, names)
     return linear_map(**arguments) if node.target in LINEAR else convolution_map(**arguments)
 
 
 def _scale_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor]:
     if node.op == "call_module":
         module = modules[node.target]
-        return batch_norm_scale(
-            module.running_mean, module.running_var, module.weight, module.bias, _trains(module), eps=module.eps
-        )
+        return batch_norm_scale(module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-    return batch_norm_scale(**_arguments(node, values, names, skip="input"))
+    return batch_norm_scale(**_arguments(node, values, names))
 
 
 def _trains(module: nn.Module) -> bool:
     return module.training and isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
-def _arguments(node: fx.Node, values: Mapping, names: tuple[str, ...], skip: str) -> dict:
+def _arguments(node: fx.Node, values: Mapping, names: tuple[str, ...]) -> dict:
+    """The arguments of a functional layer by their names, without its input."""
     bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    bound.pop(skip)
+    bound.pop("input")
     return fx.node.map_arg(bound, values.__getitem__)
 
 
@@ -192,7 +191,6 @@ class _Planner:
         self.modules = trace.modules
         self.extra = dict(walk.composite.rules)
         self.nodes = trace.after(walk.site)
-        self.reached = {*self.nodes, *trace.sites[walk.site]}
         self.linear = {node for node in trace.graph.nodes if self._key(node) in CONVOLUTION | LINEAR}
         self.below_linear = self._below_linear()
 
@@ -208,16 +206,17 @@ class _Planner:
     def _step(self, node: fx.Node) -> Step:
         key = self._key(node)
         inputs = tuple(n for n in _operands(node) if n.op != "get_attr" and not is_number(n))
-        if key in self.extra:
-            return Step(node, inputs, self.extra[key], node if key in CONVOLUTION | LINEAR else None)
+        if (rule := self._own_rule(node)) and node not in self.linear:
+            return Step(node, inputs, rule)
         if key in BATCH_NORM:
             return self._batch_norm(node)
         if node in self.linear:
             return self._linear(node, node)
         if key in SUMS and len(inputs) > 1:
-            return Step(node, inputs, self.composite.sum)
+            weighted = "alpha" in node.kwargs  # torch.add(a, b, alpha=2)
+            return Step(node, inputs, self.composite.average if weighted else self.composite.sum)
         if key in SCALINGS and len(inputs) > 1:
-            return Step(node, self._gated(node, key, inputs), Pass())
+            return Step(node, self._gated(node, key, inputs), Gate())
         if key in GATES:
             raise no_rule(node, key, " outside a gate (a product of a sigmoid with what it gates)")
         if key in SUMS | SCALINGS | SHIFTS and len(inputs) == 1:
@@ -231,16 +230,23 @@ class _Planner:
         if key in CONCATENATIONS:
             dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
             parts = node.args[0] if node.args else node.kwargs["tensors"]
-            return Step(node, tuple(parts), Split(dim))
+            whole = isinstance(parts, fx.Node)  # torch.cat(x.chunk(2))
+            return Step(node, (parts,), Route()) if whole else Step(node, tuple(parts), Split(dim))
         if key in ROUTES:
             return Step(node, inputs, Route())
         raise no_rule(node, key)
+
+    def _own_rule(self, node: fx.Node) -> Rule | None:
+        """What `rules` says of the node; a class's own rule goes before that of the torch class it is."""
+        kind = type(self.modules[node.target]) if node.op == "call_module" else None
+        return self.extra.get(kind) or self.extra.get(self._key(node))
 
     def _linear(self, node: fx.Node, linear: fx.Node) -> Step:
         x = linear.args[0] if linear.args else linear.kwargs["input"]
         rule = self.composite.convolution if self._key(linear) in CONVOLUTION else self.composite.linear
         if self.composite.first is not None and x not in self.below_linear:
             rule = self.composite.first
+        rule = self._own_rule(linear) or rule
         return Step(node, (x,), rule, linear, self._nonnegative(x))
 
     def _batch_norm(self, node: fx.Node) -> Step:
@@ -280,13 +286,12 @@ class _Planner:
             return True
         if key is nn.Hardtanh:
             return self.modules[node.target].min_val >= 0
-        inputs = [n for n in node.all_input_nodes if not is_number(n)]
-        keeps_sign = (
-            key in AVERAGES | ROUTES | CONCATENATIONS | UNCHANGED | SUMS
-            and key not in self.extra
-            and not _pads_with(node)
-        )
-        return bool(inputs) and keeps_sign and all(self._nonnegative(n) for n in inputs)
+        inputs = [n for n in _operands(node) if not is_number(n)]
+        if key in SUMS and (len(inputs) < 2 or "alpha" in node.kwargs):
+            return False  # a number may be negative
+        if key not in SIGN_KEEPING or self._own_rule(node) or _pads_with(node):
+            return False
+        return bool(inputs) and all(self._nonnegative(n) for n in inputs)
 
     def _below_linear(self) -> set[fx.Node]:
         found: set[fx.Node] = set()

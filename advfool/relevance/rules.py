@@ -218,9 +218,14 @@ class ZBox(Rule):
     Source: Montavon et al. 2017, Section 4.3 (z^B rule).
     """
 
-    low: float | tuple[float, ...]
-    high: float | tuple[float, ...]
+    low: float | Sequence[float]
+    high: float | Sequence[float]
     stabiliser: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):  # rules are compared and hashed
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, Sequence) else value)
 
     def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
         x, linear = layer.inputs[0], layer.linear
@@ -262,6 +267,14 @@ class Pass(Rule):
 
     def __call__(self, layer: Layer, relevance: Relevance) -> list[Relevance]:
         return [relevance if i == self.to else None for i in range(self.to + 1)]
+
+
+@dataclass(frozen=True)
+class Gate(Rule):
+    """All relevance of a product goes to what is gated, whatever the gate's shape."""
+
+    def __call__(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
+        return [relevance.sum_to_size(layer.inputs[0].shape)]
 
 
 @dataclass(frozen=True)
@@ -327,14 +340,17 @@ class Route(Rule):
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             inside = [
-                tuple(precise(t.detach()).requires_grad_() for t in x)
+                tuple(None if t is None else precise(t.detach()).requires_grad_() for t in x)
                 if isinstance(x, tuple)
                 else precise(x.detach()).requires_grad_()
                 for x in layer.inputs
             ]
             output = layer.call(*inside)
-        flat = [t for x in inside for t in (x if isinstance(x, tuple) else (x,))]
+        flat = [t for x in inside for t in (x if isinstance(x, tuple) else (x,)) if t is not None]
         pairs = zip(*(v if isinstance(v, tuple) else (v,) for v in (output, relevance)), strict=True)
         outputs, relevances = zip(*((o, r) for o, r in pairs if r is not None), strict=True)
         found = iter(torch.autograd.grad(outputs, flat, relevances, create_graph=create_graph, allow_unused=True))
-        return [tuple(next(found) for _ in x) if isinstance(x, tuple) else next(found) for x in inside]
+        return [
+            tuple(None if t is None else next(found) for t in x) if isinstance(x, tuple) else next(found)
+            for x in inside
+        ]
