@@ -49,7 +49,9 @@ def test_unknown_names_and_settings_are_refused():
     images, targets = batch()
     with pytest.raises(AdvfoolError, match="There is no interpreter 'gradcamm'. Close to it: gradcam, "):
         advfool.explain(network, images, targets, interp="gradcamm")
-    with pytest.raises(AdvfoolError, match="interp=lrp has no setting epsilonn. It has: layer, layer_side, layout, composite, epsilon"):
+    with pytest.raises(
+        AdvfoolError, match="interp=lrp has no setting epsilonn. It has: layer, layer_side, layout, composite, epsilon"
+    ):
         advfool.explain(network, images, targets, epsilonn=1)
     with pytest.raises(AdvfoolError, match="std belong to an interpreter given by name"):
         advfool.explain(network, images, targets, interp=LRP(), std=1)
