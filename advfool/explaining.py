@@ -1,5 +1,7 @@
 """Heatmaps in one call: `advfool.explain`, and interpreters by the names of the command line."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from omegaconf import OmegaConf
@@ -17,7 +19,7 @@ from advfool.models.targets import find_target_layer
 def explain(
     model: nn.Module,
     inputs: np.ndarray | Tensor,
-    targets: np.ndarray | Tensor | int,
+    targets: np.ndarray | Tensor | Sequence[int] | int,
     interp: str | Interpreter = "lrp",
     size: str | tuple[int, int] | None = "input",
     device: str | torch.device | None = None,
