@@ -228,7 +228,15 @@ def test_help_and_config_are_printed_at_once(tmp_path):
         [sys.executable, "-m", "advfool.train", "--help"], capture_output=True, text=True, cwd=tmp_path
     )
     assert text.returncode == 0
-    for word in ("Usage:", "model: ", "fooling: location", "interp: captum, gradcam", "lrp_t", "fool_weight:", "Exit codes"):
+    for word in (
+        "Usage:",
+        "model: ",
+        "fooling: location",
+        "interp: captum, gradcam",
+        "lrp_t",
+        "fool_weight:",
+        "Exit codes",
+    ):
         assert word in text.stdout
     config = subprocess.run(
         [sys.executable, "-m", "advfool.train", "--cfg", "job"], capture_output=True, text=True, cwd=tmp_path
