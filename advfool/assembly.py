@@ -13,7 +13,7 @@ from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
-from advfool.pretraining import pretrained_weights
+from advfool.pretraining import with_pretrained_weights
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,7 @@ def assemble(cfg: DictConfig) -> Parts:
     if cfg.model.input is None:  # interpreters refer to it
         with open_dict(cfg):
             cfg.model.input = {"_target_": "advfool.data.InputFormat", **asdict(input)}
-    if source.weights == "pretrained" and not source.is_published():
-        source.weights = str(pretrained_weights(cfg))
-    original = source.build(data.classes)
+    original = with_pretrained_weights(source, cfg).build(data.classes)
     _try(original, input)
     if cfg.model.target_layer is None or cfg.model.layout is None:
         layer, layout = find_target_layer(original, input, cfg.model.target_layer)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from hydra import compose
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
@@ -20,7 +20,7 @@ from advfool.explaining import named_interpreter
 from advfool.interpreters import Interpreter
 from advfool.models import NetworkSource
 from advfool.pictures import GalleryRow, gallery_picture
-from advfool.pretraining import pretrained_weights
+from advfool.pretraining import with_pretrained_weights
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,7 @@ def _network(cfg: DictConfig) -> tuple[nn.Module, InputFormat, DataModule | None
     if source.classes == "imagenet":
         return source.build(wnids()), input, None, words()
     data: DataModule = build(cfg.data, input=input)
-    if source.weights == "pretrained" and not source.is_published():
-        OmegaConf.set_readonly(cfg, False)
-        source.weights = str(pretrained_weights(cfg))
-    return source.build(data.classes), input, data, data.labels
+    return with_pretrained_weights(source, cfg).build(data.classes), input, data, data.labels
 
 
 def _image(cfg: DictConfig, input: InputFormat, data: DataModule | None) -> torch.Tensor:

@@ -6,6 +6,7 @@ import operator
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,6 +51,18 @@ class Trace:
     def logits(self) -> fx.Node:
         """The node whose value the network returns."""
         return next(node for node in reversed(self.graph.nodes) if node.op == "output").args[0]
+
+    @cached_property
+    def last_uses(self) -> dict[fx.Node, list[fx.Node]]:
+        """By node, the nodes whose values nobody needs after it."""
+        last: dict[fx.Node, list[fx.Node]] = {}
+        seen: set[fx.Node] = set()
+        for node in reversed(self.graph.nodes):
+            for used in node.all_input_nodes:
+                if used not in seen:
+                    seen.add(used)
+                    last.setdefault(node, []).append(used)
+        return last
 
     def after(self, site: Site) -> list[fx.Node]:
         """The nodes through which the site influences the logits, in order, without the site's own."""
@@ -165,7 +178,7 @@ class _SiteTracer(fx.Tracer):
 
     def call_module(self, module, forward, args, kwargs):
         layer = self.path_of_module(module)
-        value = next(iter([*args, *kwargs.values()]))
+        value = next(iter([*args, *kwargs.values()]), None)
         self._keep(Site(layer, "input"), value)
         output = super().call_module(module, forward, args, kwargs)
         self._keep(Site(layer, "output"), output)
@@ -288,7 +301,6 @@ class Runner(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         values: dict[fx.Node, Any] = {}
-        last = _last_uses(self.trace.graph)
         kept = self.keep | self.seen
         in_place = {node for node in self.trace.overwriting if node.all_input_nodes[0] not in kept}
         for node in self.trace.graph.nodes:
@@ -303,7 +315,7 @@ class Runner(nn.Module):
             values[node] = value
             if node in kept:
                 self.values[node] = value
-            for dead in last.get(node, ()):
+            for dead in self.trace.last_uses.get(node, ()):
                 del values[dead]
         return values[self.trace.logits]
 
@@ -335,14 +347,3 @@ def _out_of_place(module: nn.Module) -> nn.Module:
         module = copy.copy(module)
         module.inplace = False
     return module
-
-
-def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
-    last: dict[fx.Node, list[fx.Node]] = {}
-    seen: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        for used in node.all_input_nodes:
-            if used not in seen:
-                seen.add(used)
-                last.setdefault(node, []).append(used)
-    return last

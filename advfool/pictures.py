@@ -95,7 +95,7 @@ def gallery_picture(path: Path, rows: Sequence[GalleryRow]) -> None:
         pixels = row.pixels.permute(1, 2, 0).numpy()
         line[0].imshow(pixels)
         line[0].set_ylabel(_short(row.network), fontsize=9)
-        line[0].set_xlabel(_short(row.prediction), fontsize=8)
+        line[0].set_xlabel(f"{_short(row.prediction)}\nexplained: {_short(row.target)}", fontsize=8)
         for axis, name in zip(line[1:], names, strict=True):
             if row.maps[name] is None:
                 axis.set_box_aspect(pixels.shape[0] / pixels.shape[1])

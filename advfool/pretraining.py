@@ -21,6 +21,7 @@ from advfool.data import digits
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError
 from advfool.memory import keep_freed_memory
+from advfool.models.base import NetworkSource
 from advfool.models.weights import write_weights
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,13 @@ def pretrained_weights(cfg: DictConfig) -> Path:
                 with isolate_rng():
                     _train(cfg, path)
     return path
+
+
+def with_pretrained_weights(source: NetworkSource, cfg: DictConfig) -> NetworkSource:
+    """The source with the path of its cached weights in place of the word `pretrained`, where they are made here."""
+    if source.weights == "pretrained" and not source.is_published():
+        source.weights = str(pretrained_weights(cfg))
+    return source
 
 
 def weights_path(cfg: DictConfig) -> Path:

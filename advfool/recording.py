@@ -82,10 +82,6 @@ class Recording:
             )
         return targets.expand(n)
 
-    def scores(self, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n"]:
-        """Each image's logit of its target class."""
-        return self.logits.gather(1, self.classes(targets)[:, None])[:, 0]
-
     def gradients(self, targets: Int[Tensor, "n"] | int, site: Site) -> list[Tensor]:
         """d score / d activation for each tensor of the site, over every path from it to the score.
 
@@ -96,7 +92,7 @@ class Recording:
         if self._gradients is None or not torch.equal(self._gradients[0], targets):
             tensors = [tensor for found in self.activations.values() for tensor in found]
             with torch.inference_mode(False), torch.enable_grad(), self.twice.of_activations():
-                total = self.scores(targets).sum()
+                total = self.logits.gather(1, targets[:, None]).sum()
                 found = iter(
                     torch.autograd.grad(
                         total, tensors, create_graph=self.create_graph, retain_graph=True, allow_unused=True
@@ -154,18 +150,14 @@ def record(
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if sites and create_graph:
             stack.enter_context(twice)
-        if images.is_inference() and readers:  # gradients and relevance need tensors with a history
+        if readers:  # gradients and relevance need tensors with a history
             stack.enter_context(torch.inference_mode(False))
-            images = images.clone()
-        if traced:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.set_grad_enabled(create_graph))
+            stack.enter_context(torch.set_grad_enabled(create_graph or bool(sites)))
+            images = images.clone() if images.is_inference() else images
         if create_graph or not sites:
             # An alias, because a site at the images themselves would set their requires_grad.
             logits = run(images if images.requires_grad else images.detach())
         else:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad())
             constants = {name: parameter.detach() for name, parameter in run.named_parameters()}
             logits = functional_call(run, constants, (images.detach(),))
     values = run.values if traced else {}

@@ -38,14 +38,10 @@ class SecondDerivatives(TorchFunctionMode):
             self.inputs_only = False
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        # A checkpointed region runs again in the backward pass, outside this mode, and has to find the same there.
-        checkpointed = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
-        if function is F.conv2d and self.active and not checkpointed:
-            return self._convolution(*args, **kwargs)
-        if function is F.batch_norm and self.active and not checkpointed:
-            return self._batch_norm(*args, **kwargs)
-        return function(*args, **kwargs)
+        ours = {F.conv2d: self._convolution, F.batch_norm: self._batch_norm}.get(function)
+        if ours is None or not self.active or _checkpointed():
+            ours = function
+        return ours(*args, **(kwargs or {}))
 
     def _convolution(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         # Weights made from activations (dynamic convolution) have a path of their own to the images.
@@ -64,6 +60,11 @@ class SecondDerivatives(TorchFunctionMode):
         if training or weight is None or bias is None or input.dtype != weight.dtype or not weight.is_leaf:
             return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
         return _BatchNorm.apply(input, weight, bias, self, running_mean, running_var, eps)
+
+
+def _checkpointed() -> bool:
+    """Whether the region runs again in the backward pass, outside the mode, and has to find the same there."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 class _Convolution(torch.autograd.Function):

@@ -36,7 +36,7 @@ from advfool.memory import keep_freed_memory
 from advfool.recording import record
 
 LAYERS = {"vgg19": "features.34", "resnet50": "layer4.2", "densenet121": "features.denseblock4.denselayer16"}
-LIMITS = {  # of the issue that asked for them: (heatmap in forwards, step in plain steps)
+LIMITS = {  # to stay below: (heatmap in forwards, step in plain steps)
     "gradcam": (None, {"vgg19": 1.2, "resnet50": 1.1, "densenet121": 1.1}),
     "lrp_t": (None, {"vgg19": 1.35, "resnet50": 1.25, "densenet121": 1.25}),
     "simplegrad": (None, {"resnet50": 2.4, "densenet121": 2.4}),

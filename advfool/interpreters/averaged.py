@@ -63,10 +63,11 @@ class SmoothGrad(Interpreter):
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
         network, inner = recording.network, self.interpreter.unnormalised()
+        classes = recording.classes(targets)
 
         def maps(draws: Tensor, images: Tensor) -> Tensor:
             noisy = (images + draws).flatten(0, 1)
-            found = inner(network, noisy, recording.classes(targets).repeat(len(draws)))
+            found = inner(network, noisy, classes.repeat(len(draws)))
             return found.unflatten(0, (len(draws), len(images))).sum(dim=0)
 
         with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
@@ -112,7 +113,7 @@ class IntegratedGradients(LayerInterpreter):
         return (self.site,)
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
-        images, network = recording.images, recording.network
+        images, network, classes = recording.images, recording.network, recording.classes(targets)
         end = recording.at(self.site)
         with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
             baseline = self._baseline(images)
@@ -127,7 +128,7 @@ class IntegratedGradients(LayerInterpreter):
                 repeated = images.repeat(len(points), 1, 1, 1)
                 # The path of a layer starts there; the images only give the pass its shape.
                 own = record(network, repeated, [self], {self.site: path})
-                found = self.as_maps(own.gradients(recording.classes(targets).repeat(len(points)), self.site))
+                found = self.as_maps(own.gradients(classes.repeat(len(points)), self.site))
                 return found.unflatten(0, (len(points), len(images))).sum(dim=0)
 
             points = ((torch.arange(self.steps, dtype=images.dtype, device=images.device) + 0.5) / self.steps).to(

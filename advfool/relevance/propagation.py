@@ -1,5 +1,6 @@
 """The walk from the logits back to a site, one rule for each node."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ from advfool.relevance.layers import Layer
 from advfool.relevance.rules import Gate, Pass, Relevance, Route, Rule, Split
 from advfool.sites import Site
 
+CONVOLUTION_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+BATCH_NORM_NAMES = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 SIGN_KEEPING = AVERAGES | ROUTES | CONCATENATIONS | UNCHANGED | SUMS
 
 
@@ -133,7 +136,7 @@ def _layer(step: Step, values: Mapping, network: nn.Module, modules: Mapping[str
         return Layer()
 
     def call(*inputs):
-        return execute(step.node, {**values, **dict(zip(step.inputs, inputs, strict=True))}, network, modules)
+        return execute(step.node, ChainMap(dict(zip(step.inputs, inputs, strict=True)), values), network, modules)
 
     linear = None
     if step.linear is not None:
@@ -147,8 +150,7 @@ def _layer(step: Step, values: Mapping, network: nn.Module, modules: Mapping[str
 def _map_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) -> LinearMap:
     if node.op == "call_module":
         return module_map(modules[node.target])
-    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    arguments = _arguments(node, values, names)
+    arguments = _arguments(node, CONVOLUTION_NAMES, values)
     return linear_map(**arguments) if node.target in LINEAR else convolution_map(**arguments)
 
 
@@ -156,19 +158,14 @@ def _scale_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) 
     if node.op == "call_module":
         module = modules[node.target]
         return batch_norm_scale(module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
-    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-    return batch_norm_scale(**_arguments(node, values, names))
+    return batch_norm_scale(**_arguments(node, BATCH_NORM_NAMES, values))
 
 
-def _trains(module: nn.Module) -> bool:
-    return module.training and isinstance(module, nn.modules.batchnorm._BatchNorm)
-
-
-def _arguments(node: fx.Node, values: Mapping, names: tuple[str, ...]) -> dict:
-    """The arguments of a functional layer by their names, without its input."""
+def _arguments(node: fx.Node, names: tuple[str, ...], values: Mapping | None = None) -> dict:
+    """The arguments of a functional layer by their names, without its input; nodes by their values, if given."""
     bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    bound.pop("input")
-    return fx.node.map_arg(bound, values.__getitem__)
+    bound.pop("input", None)
+    return bound if values is None else fx.node.map_arg(bound, values.__getitem__)
 
 
 def _operands(node: fx.Node) -> list[fx.Node]:
@@ -264,9 +261,9 @@ class _Planner:
     def _mixes_images(self, node: fx.Node) -> bool:
         if node.op == "call_module":
             module = self.modules[node.target]
-            return module.running_var is None or _trains(module)
-        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
-        return bool((dict(zip(names, node.args, strict=False)) | dict(node.kwargs)).get("training"))
+            trains = module.training and isinstance(module, nn.modules.batchnorm._BatchNorm)
+            return module.running_var is None or trains
+        return bool(_arguments(node, BATCH_NORM_NAMES).get("training"))
 
     def _gated(self, node: fx.Node, key, inputs: tuple[fx.Node, ...]) -> tuple[fx.Node, ...]:
         signals = [n for n in inputs if not self._is_gate(n)]

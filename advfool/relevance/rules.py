@@ -260,13 +260,12 @@ class Flat(Rule):
 
 @dataclass(frozen=True)
 class Pass(Rule):
-    """Hands relevance on as it is, to the input numbered `to`: activations, dropout, gates, scalings."""
+    """Hands relevance on as it is, to the first input: activations, dropout, scalings."""
 
-    to: int = 0
     reads_input: ClassVar[bool] = False
 
     def __call__(self, layer: Layer, relevance: Relevance) -> list[Relevance]:
-        return [relevance if i == self.to else None for i in range(self.to + 1)]
+        return [relevance]
 
 
 @dataclass(frozen=True)
