@@ -1,15 +1,17 @@
-"""From a config to built objects: data, network, interpreter, fooling."""
+"""From a config to built objects: data, network, interpreters, fooling."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from advfool.building import build
-from advfool.data.base import DataModule, InputFormat
+from advfool.data.base import DataModule, InputFormat, take
+from advfool.data.composites import CompositeSplits, class_indices, composite_splits
 from advfool.errors import AdvfoolError
+from advfool.evaluation import AOPCSettings
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
@@ -20,18 +22,29 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Parts:
-    """What a config describes, built and checked against each other."""
+    """What a config describes, built and checked against each other.
+
+    interpreters: those to evaluate with, by name; the trained one, where there is one, comes first.
+    """
 
     data: DataModule
+    source: NetworkSource
     original: nn.Module
-    interpreter: Interpreter
+    interpreters: dict[str, Interpreter]
     fooling: Fooling
+    composites: CompositeSplits | None
+
+    @property
+    def trained(self) -> Interpreter:
+        """The interpreter to train with."""
+        return next(iter(self.interpreters.values()))
 
 
 def assemble(cfg: DictConfig) -> Parts:
     """Builds everything and tries it on two images, so that what cannot work fails before the long work.
 
-    The default target layer, where the config names none, is found and written into `cfg`.
+    The default target layer, where the config names none, is found and written into `cfg`. An interpreter of
+    `evaluate_with` that cannot explain the network is left out with a warning.
 
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
@@ -49,10 +62,49 @@ def assemble(cfg: DictConfig) -> Parts:
         with open_dict(cfg):
             cfg.model.target_layer, cfg.model.layout = layer, cfg.model.layout or layout
         log.info("Target layer of %s: %s (model.target_layer=... chooses another)", source.name, layer)
-    interpreter: Interpreter = build(cfg.interp)
     fooling: Fooling = build(cfg.fooling)
-    _try_fooling(original, interpreter, fooling, data)
-    return Parts(data, original, interpreter, fooling)
+    composites = None
+    if fooling.needs_composites:
+        fooling = with_classes(fooling, data)
+        with open_dict(cfg):
+            cfg.fooling.c1, cfg.fooling.c2 = fooling.c1, fooling.c2
+        counts = (fooling.train, fooling.test)
+        composites = composite_splits(data, (fooling.c1, fooling.c2), *counts, fooling.fresh, fooling.seed)
+    AOPCSettings(**cfg.aopc).check(input.size)
+    interpreters = _interpreters(cfg, original, fooling, data)
+    return Parts(data, source, original, interpreters, fooling, composites)
+
+
+def with_classes(fooling: Fooling, data: DataModule) -> Fooling:
+    """Active fooling with both classes as indices: its own, or the data's pair where it names none."""
+    given = [
+        own if own is not None else default for own, default in zip((fooling.c1, fooling.c2), data.pair, strict=True)
+    ]
+    if None in given:
+        raise AdvfoolError("fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=...")
+    c1, c2 = class_indices(data, given)
+    return replace(fooling, c1=c1, c2=c2)
+
+
+def _interpreters(cfg: DictConfig, network: nn.Module, fooling: Fooling, data: DataModule) -> dict[str, Interpreter]:
+    found: dict[str, Interpreter] = {}
+    if cfg.get("interp"):
+        trained: Interpreter = build(cfg.interp)
+        _try_fooling(network, trained.for_training(), fooling, data)
+        found[trained.name] = trained
+    for name, node in (cfg.get("evaluate_with") or {}).items():
+        if name in found:
+            continue
+        interp = build(node)
+        try:
+            _try_fooling(network, interp, fooling, data)
+        except AdvfoolError as error:
+            log.warning("evaluate_with: %s is left out: %s", name, error)
+        else:
+            found[name] = interp
+    if not found:
+        raise AdvfoolError("There is no interpreter to evaluate with: give one that works, evaluate_with=[gradcam].")
+    return found
 
 
 @torch.no_grad()
@@ -69,6 +121,8 @@ def _try(network: nn.Module, input: InputFormat) -> None:
 @torch.no_grad()
 def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
     dataset = data.test()
-    images = torch.stack([dataset[i].image for i in range(min(2, len(dataset)))])
-    heatmaps = interpreter.for_training()(network, images, 0)
+    images = take(dataset, range(min(2, len(dataset)))).image
+    heatmaps = interpreter(network, images, 0)
+    if fooling.needs_composites:
+        heatmaps = torch.stack([heatmaps, heatmaps], dim=1)
     fooling.penalty(heatmaps, heatmaps if fooling.needs_reference else None)

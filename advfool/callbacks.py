@@ -1,10 +1,22 @@
-"""Lightning callbacks."""
+"""Lightning callbacks. A look is one validation: of the selection images, before the training and during it."""
 
+from pathlib import Path
+
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchmetrics import Metric
 
-from advfool.errors import Diverged
+from advfool.data.base import Sample, take
+from advfool.errors import AdvfoolError, Diverged
+from advfool.interpreters.base import read_maps
+from advfool.metrics import AOPC, FoolingSuccessRate, SpearmanCorrelation
+from advfool.pictures import snapshots_picture
+from advfool.recording import record
 
 
 class StepProgressBar(RichProgressBar):
@@ -29,7 +41,7 @@ class DivergenceGuard(Callback):
             return
         top1 = trainer.callback_metrics["val/top1"].item()
         drop = module.original_top1 - top1
-        images = len(trainer.val_dataloaders.dataset)
+        images = len(_loaders(trainer)[0].dataset)
         error = (max(drop, 0.0) * (1 - max(drop, 0.0)) / images) ** 0.5
         if drop - 2 * error > self.max_accuracy_drop:
             raise Diverged(
@@ -38,3 +50,107 @@ class DivergenceGuard(Callback):
                 f"max_accuracy_drop = {self.max_accuracy_drop:.1%}. Lower optimizer.lr or fool_weight, or use "
                 "preserve=distillation."
             )
+
+
+class _EveryNLooks(Callback):
+    """Abstract: something that is due at every n-th look, the one before the training included; None: never."""
+
+    def __init__(self, every_n_looks: int | None = None) -> None:
+        if every_n_looks is not None and every_n_looks < 1:
+            raise AdvfoolError(f"every_n_looks must be at least 1, or null for never, got {every_n_looks}.")
+        self.every_n_looks, self.looks = every_n_looks, 0
+
+    @property
+    def due(self) -> bool:
+        """Whether this look is one of those."""
+        return self.every_n_looks is not None and self.looks % self.every_n_looks == 0
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.looks += 1
+
+
+class MapMetrics(_EveryNLooks):
+    """What the maps of all evaluated interpreters are like, on the selection images, while the training goes on.
+
+    Logs `val/fsr/NAME` (of the interpreters that are not trained with), `val/spearman/NAME` (original against
+    manipulated map) and, for aopc_steps > 0, `val/aopc/NAME` (the manipulated network under its own map).
+    """
+
+    def __init__(self, every_n_looks: int | None = None, aopc_steps: int = 0, aopc_region: int = 9) -> None:
+        super().__init__(every_n_looks)
+        self.aopc = {"steps": aopc_steps, "region": aopc_region}
+        self.metrics: dict[str, Metric] = {}
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.metrics = {}
+        for interp in module.watched if self.due else ():
+            if interp is not module.interpreter:
+                self.metrics[f"val/fsr/{interp.name}"] = FoolingSuccessRate(module.fooling.interval)
+            self.metrics[f"val/spearman/{interp.name}"] = SpearmanCorrelation()
+            if self.aopc["steps"]:
+                self.metrics[f"val/aopc/{interp.name}"] = AOPC(**self.aopc)
+        self.metrics = {name: metric.to(module.device) for name, metric in self.metrics.items()}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs, batch: Sample, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not self.metrics or module.fooling.needs_composites != (dataloader_idx == 1):
+            return
+        with torch.no_grad():
+            ours, theirs = (record(net, batch.image, module.watched) for net in (module.network, module.reference))
+            composites = batch.label.dim() == 2
+            targets = batch.label if module.target == "label" or composites else theirs.logits.argmax(dim=1)
+            for interp in module.watched:
+                maps, originals = (read_maps(interp, recording, targets).float() for recording in (ours, theirs))
+                if fsr := self.metrics.get(f"val/fsr/{interp.name}"):
+                    fsr.update(module.fooling.test_loss(maps, originals))
+                pair = (found.flatten(0, -3).nan_to_num(0) for found in (originals, maps))
+                self.metrics[f"val/spearman/{interp.name}"].update(*pair)
+                aopc = self.metrics.get(f"val/aopc/{interp.name}")
+                if aopc and not composites:
+                    aopc.update(module.network, batch.image, targets, maps.nan_to_num(0), batch.index)
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        for name, metric in self.metrics.items():
+            module.log(name, metric.compute().float())
+
+
+class HeatmapSnapshots(_EveryNLooks):
+    """The maps of a few fixed selection images in the course of the training, with their test losses.
+
+    Kept in `snapshots.safetensors` (steps (s,), maps (s, images, h, w), test_loss (s, images); two of each image for
+    active fooling) and drawn in `snapshots.png`: the picture from which a fooling's interval is chosen.
+
+    Source: Heo et al. 2019, Appendix C, Figures 7 to 10.
+    """
+
+    def __init__(self, folder: str, every_n_looks: int | None = None, images: int = 4) -> None:
+        super().__init__(every_n_looks)
+        self.folder, self.images = Path(folder), images
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.due and trainer.is_global_zero:
+            self._look(trainer, module)
+        super().on_validation_end(trainer, module)
+
+    @torch.no_grad()
+    def _look(self, trainer: Trainer, module: LightningModule) -> None:
+        data = _loaders(trainer)[-1].dataset
+        batch = Sample(*(values.to(module.device) for values in take(data, range(min(self.images, len(data))))))
+        ours, theirs = (record(net, batch.image, [module.interpreter]) for net in (module.network, module.reference))
+        composites = batch.label.dim() == 2
+        targets = batch.label if module.target == "label" or composites else theirs.logits.argmax(dim=1)
+        maps, originals = (read_maps(module.interpreter, recording, targets) for recording in (ours, theirs))
+        test_loss = module.fooling.test_loss(maps, originals)
+        self.kept[trainer.global_step] = (maps.flatten(0, -3).float().cpu(), test_loss.flatten().float().cpu())
+        stacked = [torch.stack(values) for values in zip(*self.kept.values(), strict=True)]
+        tensors = dict(zip(("steps", "maps", "test_loss"), (torch.tensor(list(self.kept)), *stacked), strict=True))
+        save_file(tensors, self.folder / "snapshots.safetensors")
+        snapshots_picture(self.folder / "snapshots.png", list(self.kept), *stacked, module.fooling.interval)
+
+
+def _loaders(trainer: Trainer) -> list[DataLoader]:
+    """The loaders of a look: of active fooling those of the images and of the composites."""
+    loaders = trainer.val_dataloaders
+    return loaders if isinstance(loaders, list) else [loaders]

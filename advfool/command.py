@@ -1,6 +1,7 @@
 """What the entry points share: where conf/ lies, and how a command ends on an expected error."""
 
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -26,10 +27,14 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+def command(
+    config_name: str, result: Callable[[Path], object] | None = None
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Makes a task a Hydra command that reports expected errors as a message, with their exit code.
 
-    In a multirun the error goes to the cell's log, the other cells run, and the command ends with exit code 1.
+    In a multirun the error goes to the cell's log, the other cells run, and the command ends with exit code 1. A
+    cell that Lightning would start more processes for is run as a command of its own, because those processes start
+    with the command line of the first: `result` reads what the task returned from the cell's folder.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -40,6 +45,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             @wraps(task)
             def job(cfg: DictConfig) -> object:
                 try:
+                    if HydraConfig.get().mode is RunMode.MULTIRUN and _starts_processes(cfg):
+                        return _run_alone(config_name, result)
                     return task(cfg)
                 except (AdvfoolError, OmegaConfBaseException) as problem:
                     error = problem if isinstance(problem, AdvfoolError) else _about_a_value(problem)
@@ -57,6 +64,27 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
         return main
 
     return decorate
+
+
+def _starts_processes(cfg: DictConfig) -> bool:
+    """Whether Lightning will start further processes on this machine (and not find them started by Slurm)."""
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    trainer = cfg.get("trainer") or {}
+    many = trainer.get("devices", 1) not in (0, 1) or trainer.get("num_nodes", 1) != 1
+    return many and "ddp" in str(trainer.get("strategy")) and not SLURMEnvironment.detect()
+
+
+def _run_alone(config_name: str, result: Callable[[Path], object] | None) -> object:
+    """The current cell of a sweep as a single run, with its own overrides and folder."""
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    line = [sys.executable, "-m", f"advfool.{config_name}", *hydra_cfg.overrides.task]
+    line += [f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    done = subprocess.run(line, cwd=hydra_cfg.runtime.cwd, check=False)
+    if done.returncode:
+        raise AdvfoolError(f"The run in '{folder}' ended with exit code {done.returncode}; its message is above.")
+    return result(folder) if result else None
 
 
 def _about_a_value(problem: OmegaConfBaseException) -> AdvfoolError:

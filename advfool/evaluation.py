@@ -1,30 +1,87 @@
-"""Original against manipulated network on the test images: one row for each image, then the summary."""
+"""Original against manipulated network on the test images: one row for each image."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor, nn
-from torch.utils.data import Subset
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader, Subset
 
-from advfool.data.base import DataModule, Sample
+from advfool.data.base import DataModule, Sample, Samples
+from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
 from advfool.heatmaps import is_degenerate, mass_inside, points_into
-from advfool.interpreters.base import Interpreter
-from advfool.metrics.functional import fooling_success_rate, is_fooled, paired_interval, top_k_correct
+from advfool.interpreters.base import Interpreter, read_maps
+from advfool.metrics import AOPC
+from advfool.metrics import functional as metrics
 from advfool.recording import record
 
 NETWORKS = ("original", "manipulated")
+SIMILARITIES = {  # of the original and the manipulated network's map of the same image
+    "spearman": metrics.spearman,
+    "pearson": metrics.pearson,
+    "cosine": metrics.cosine,
+    "ssim": metrics.ssim,
+    "topk_intersection": metrics.topk_intersection,
+}
+PAIR = ("c1", "c2")
 Table = dict[str, Tensor]  # columns by name, one value for each image
 
 
-class Comparison(LightningModule):
-    """Runs both networks over the test images and keeps one row for each image in `table`.
+@dataclass(frozen=True)
+class AOPCSettings:
+    """How AOPC curves are measured: on so many of the explained images (0: not at all), and `aopc`'s own settings.
 
-    Each network runs once for each batch, whatever the number of interpreters. Rows are gathered from all
-    processes and an image that a sampler repeated counts once. Heatmaps are measured on the images of the first
-    loader; those of a second one have only their accuracy measured, and NaN in the heatmaps' columns.
+    interpreters: whose maps, or None for the first one's (the trained one's).
+    """
+
+    images: int = 0
+    steps: int = 100
+    region: int = 9
+    replacement: str = "uniform"
+    seed: int = 0
+    interpreters: Sequence[str] | None = None
+
+    def check(self, size: int) -> None:
+        """Raises an AdvfoolError where an image of `size` pixels a side has fewer regions than are to be replaced."""
+        cells = (size // self.region) ** 2 if self.region > 0 else 0
+        if self.images and self.steps > cells:
+            raise AdvfoolError(
+                f"aopc.steps={self.steps}: an image of {size}x{size} has {cells} regions of {self.region}x"
+                f"{self.region}. Use fewer steps or smaller regions (aopc.region=...)."
+            )
+
+
+class Curve(NamedTuple):
+    """An AOPC curve, the mean over the images, with its value and that one's 95 % interval."""
+
+    value: float
+    interval: list[float] | None
+    points: list[float]
+
+
+@dataclass
+class Results:
+    """What a comparison found: rows of the explained images, of all images, and AOPC curves by what they are of.
+
+    Passive foolings explain test images, active ones composites, whose rows are apart from those of the images.
+    `aopc` has a curve for (interpreter, network, whose map); the interpreter of the map `random` is "".
+    """
+
+    explained: Table
+    images: Table
+    aopc: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
+
+
+class Comparison(LightningModule):
+    """Runs both networks over the test images and keeps one row for each image.
+
+    Each network runs once for each batch, whatever the number of interpreters. Heatmaps are measured on the images
+    whose index is in `measured` (None: all); for composites (the second kind of batch is then the ordinary images)
+    on all of them.
     """
 
     def __init__(
@@ -34,45 +91,101 @@ class Comparison(LightningModule):
         interpreters: Sequence[Interpreter],
         fooling: Fooling,
         target: str,
-        has_boxes: bool,
+        data: DataModule,
+        measured: Int[Tensor, "m"] | None,
+        aopc: AOPCSettings,
+        aopc_images: Int[Tensor, "k"],
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleDict({"original": original.eval(), "manipulated": manipulated.eval()})
-        self.interpreters, self.fooling, self.target, self.has_boxes = interpreters, fooling, target, has_boxes
-        self.rows: list[Table] = []
-        self.table: Table = {}
+        self.interpreters, self.fooling, self.target = interpreters, fooling, target
+        self.has_boxes = data.has_boxes or fooling.needs_composites
+        self.measured, self.aopc_images = measured, aopc_images
+        chosen = aopc.interpreters or [interpreters[0].name]
+        self.curves = nn.ModuleDict()
+        if len(aopc_images):
+            kinds = [(interp.name, name) for interp in interpreters if interp.name in chosen for name in NETWORKS]
+            options = {"steps": aopc.steps, "region": aopc.region, "replacement": aopc.replacement, "seed": aopc.seed}
+            options["pixel_range"] = [
+                data.input.normalise(torch.full((3, 1, 1), x))[:, 0, 0].tolist() for x in (0.0, 1.0)
+            ]
+            for network in NETWORKS:
+                for interp, source in [*kinds, ("", "random")]:
+                    order = "random" if source == "random" else "most_relevant_first"
+                    self.curves["|".join((interp, network, source))] = AOPC(order=order, **options)
+        self.rows: tuple[list[Table], list[Table]] = ([], [])
 
     def test_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
-        with_maps = dataloader_idx == 0
-        row: Table = {"index": batch.index, "label": batch.label}
-        readers = self.interpreters if with_maps else []
+        if dataloader_idx == 1:
+            self.rows[1].append(self._row(batch, explained=False))
+            return
+        measured = torch.ones_like(batch.index, dtype=torch.bool)
+        if self.measured is not None:
+            measured = torch.isin(batch.index, self.measured.to(batch.index.device))
+        for part, explained in ((measured, True), (~measured, False)):
+            if part.any():
+                self.rows[0].append(self._row(Sample(*(values[part] for values in batch)), explained))
+
+    def _row(self, batch: Sample, explained: bool) -> Table:
+        readers = self.interpreters if explained else []
         recordings = {name: record(network, batch.image, readers) for name, network in self.networks.items()}
-        for name, recording in recordings.items():
-            row |= _prediction_columns(name, recording.logits.detach(), batch.label)
-        targets = batch.label if self.target == "label" else row["prediction/original"]
-        for interp in self.interpreters:
-            if with_maps:
-                maps = {name: interp.read(recording, targets) for name, recording in recordings.items()}
-                row |= self._map_columns(interp.name, maps, batch)
-        self.rows.append({column: values.cpu() for column, values in row.items()})
+        logits = {name: recording.logits.detach() for name, recording in recordings.items()}
+        composites = batch.label.dim() == 2
+        row: Table = {"index": batch.index}
+        for name, found in logits.items():
+            row |= _prediction_columns(name, found, None if composites else batch.label)
+        row["agreement"] = metrics.prediction_agreement(*logits.values()).float()
+        row["kl"] = metrics.kl_divergence(*logits.values())
+        if not composites:
+            row["label"] = batch.label
+        targets = batch.label if self.target == "label" or composites else row["prediction/original"]
+        if explained:
+            maps = {
+                interp.name: {name: read_maps(interp, recording, targets) for name, recording in recordings.items()}
+                for interp in self.interpreters
+            }
+            for interp, found in maps.items():
+                row |= self._map_columns(interp, found, batch)
+            self._update_curves(batch, targets, maps)
+        return {column: values.cpu() for column, values in row.items()}
 
-    def _map_columns(self, interp: str, maps: dict[str, Float[Tensor, "n h w"]], batch: Sample) -> Table:
+    def _map_columns(self, interp: str, maps: dict[str, Float[Tensor, "n *two h w"]], batch: Sample) -> Table:
+        maps = {name: found.detach().float() for name, found in maps.items()}
         columns: Table = {}
-        for name, heatmaps in maps.items():
-            columns[f"test_loss/{interp}/{name}"] = self.fooling.test_loss(heatmaps, maps["original"]).float()
-            columns[f"degenerate/{interp}/{name}"] = is_degenerate(heatmaps).float()
+        size = tuple(batch.image.shape[-2:])
+        for name, found in maps.items():
+            columns[f"test_loss/{interp}/{name}"] = self.fooling.test_loss(found, maps["original"])
+            columns[f"degenerate/{interp}/{name}"] = is_degenerate(found).float()
             if self.has_boxes:
-                size = tuple(batch.image.shape[-2:])
-                columns[f"pointing/{interp}/{name}"] = points_into(heatmaps, batch.box, size)
-                columns[f"mass/{interp}/{name}"] = mass_inside(heatmaps, batch.box, size)
-        return columns
+                boxes = batch.box.flatten(0, found.dim() - 3) if found.dim() == 4 else batch.box
+                flat = found.flatten(0, -3)
+                columns[f"pointing/{interp}/{name}"] = points_into(flat, boxes, size).view(found.shape[:-2])
+                columns[f"mass/{interp}/{name}"] = mass_inside(flat, boxes, size).view(found.shape[:-2])
+        original, manipulated = (maps[name].nan_to_num(0).flatten(0, -3) for name in NETWORKS)
+        for name, similarity in SIMILARITIES.items():
+            columns[f"{name}/{interp}"] = similarity(original, manipulated).float().view(found.shape[:-2])
+        return _one_column_each(columns)
 
-    def on_test_epoch_end(self) -> None:
-        table = _stack(self.rows)
-        if self.trainer.world_size > 1:
-            gathered = self.all_gather({name: column.to(self.device) for name, column in table.items()})
-            table = {name: column.flatten(0, 1).cpu() for name, column in gathered.items()}
-        self.table = _once_each(table)
+    def _update_curves(self, batch: Sample, targets: Tensor, maps: dict[str, dict[str, Tensor]]) -> None:
+        chosen = torch.isin(batch.index, self.aopc_images.to(batch.index.device))
+        if not chosen.any():
+            return
+        for key, metric in self.curves.items():
+            interp, network, source = key.split("|")
+            found = maps[interp][source] if interp else next(iter(maps.values()))["original"]
+            arguments = (values[chosen] for values in (batch.image, targets, found.nan_to_num(0)))
+            metric.update(self.networks[network], *arguments, batch.index[chosen])
+
+    def results(self) -> Results:
+        """What was found, from all processes."""
+        explained, images = (_gathered(_stack(rows), self.device) for rows in self.rows)
+        if not self.fooling.needs_composites:
+            images = explained
+            if self.measured is not None:
+                explained = {
+                    name: values[torch.isin(images["index"], self.measured)] for name, values in images.items()
+                }
+        return Results(explained, images, {tuple(key.split("|")): _curve(m) for key, m in self.curves.items()})
 
 
 def compare(
@@ -83,66 +196,67 @@ def compare(
     interpreters: Sequence[Interpreter],
     fooling: Fooling,
     target: str,
-    measured: int | None,
-    seed: int,
-) -> Table:
-    """Rows of all test images; heatmaps are measured on `measured` random ones (None: all)."""
-    comparison = Comparison(original, manipulated, interpreters, fooling, target, data.has_boxes)
-    images = data.test()
-    parts = [images]
-    if measured is not None and measured < len(images):
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
-        parts = [Subset(images, sorted(order[:measured])), Subset(images, sorted(order[measured:]))]
-    trainer.test(comparison, [data.in_order(part) for part in parts], verbose=False)
-    return comparison.table
+    measured: int | None = None,
+    seed: int = 0,
+    composites: Samples | None = None,
+    aopc: AOPCSettings | None = None,
+) -> Results:
+    """Both networks on all test images; heatmaps on `measured` random ones (None: all), or on the composites."""
+    images, aopc = data.test(), aopc or AOPCSettings()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    some = measured is not None and measured < len(images) and composites is None
+    chosen = order[:measured].sort().values if some else None
+    aopc_images = order[: min(aopc.images, measured or len(images))] if composites is None else order[:0]
+    comparison = Comparison(
+        original, manipulated, interpreters, fooling, target, data, chosen, aopc, aopc_images.sort().values
+    )
+    if some:  # those measured first, so that batches are of one kind
+        images = Subset(images, [*chosen.tolist(), *order[measured:].sort().values.tolist()])
+    parts = [images] if composites is None else [composites, images]
+    trainer.test(comparison, datamodule=_TestLoaders(data, parts), verbose=False)
+    return comparison.results()
 
 
-def summarise(table: Table, interpreters: Sequence[str], fooling: Fooling, classes: Sequence[str]) -> dict:
-    """The contents of metrics.json that come from the images; rates are fractions of 1.
+class _TestLoaders(LightningDataModule):
+    """Loaders that are made once the processes know of each other."""
 
-    `accuracy.drop.top1` is original less manipulated on the same images, with its paired 95 % interval.
-    """
-    drop, interval = paired_interval(*(table[f"top1/{name}"] for name in NETWORKS))
-    accuracy = {name: {k: _mean(table[f"{k}/{name}"]) for k in ("top1", "top5")} for name in NETWORKS}
-    accuracy["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
-    result: dict = {"accuracy": accuracy, "n_images": len(table["index"])}
-    measured = ~_unmeasured(table, interpreters)
-    result["n_images_fsr"] = int(measured.sum())
-    labels = table["label"][measured]
-    for interp in interpreters:
-        losses = {name: table[f"test_loss/{interp}/{name}"][measured] for name in NETWORKS}
-        fooled = is_fooled(losses["manipulated"], fooling.interval)
-        entries = {
-            "fsr": fooling_success_rate(losses["manipulated"], fooling.interval).item(),
-            "fsr_before": fooling_success_rate(losses["original"], fooling.interval).item(),
-            "fsr_by_class": {classes[c]: _mean(fooled[labels == c]) for c in labels.unique().tolist()},
-            "degenerate": _mean(table[f"degenerate/{interp}/manipulated"][measured]),
-            "degenerate_before": _mean(table[f"degenerate/{interp}/original"][measured]),
-            "test_loss": {name: _mean(loss) for name, loss in losses.items()},
-        }
-        if f"mass/{interp}/original" in table:
-            entries["box"] = {
-                name: {k: _mean(table[f"{k}/{interp}/{name}"][measured]) for k in ("pointing", "mass")}
-                for name in NETWORKS
-            }
-        for key, value in entries.items():
-            result.setdefault(key, {})[interp] = value
-    return result
+    def __init__(self, data: DataModule, parts: list) -> None:
+        super().__init__()
+        self.data, self.parts = data, parts
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return [self.data.in_order(part) for part in self.parts]
 
 
-def _prediction_columns(name: str, logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> Table:
+def _prediction_columns(name: str, logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"] | None) -> Table:
     confidence, prediction = logits.float().softmax(dim=1).max(dim=1)
-    return {
-        f"prediction/{name}": prediction,
-        f"confidence/{name}": confidence,
-        f"top1/{name}": top_k_correct(logits, labels, 1).float(),
-        f"top5/{name}": top_k_correct(logits, labels, 5).float(),
+    columns = {f"prediction/{name}": prediction, f"confidence/{name}": confidence}
+    if labels is not None:
+        for k in (1, 5):
+            columns[f"top{k}/{name}"] = metrics.top_k_correct(logits, labels, k).float()
+    return columns
+
+
+def _one_column_each(columns: Table) -> Table:
+    """Columns of two values, one for each class of a composite, become two columns: `NAME/c1` and `NAME/c2`."""
+    single = {name: values for name, values in columns.items() if values.dim() == 1}
+    pairs = {
+        f"{name}/{which}": values[:, c]
+        for name, values in columns.items()
+        if values.dim() == 2
+        for c, which in enumerate(PAIR)
     }
+    return single | pairs
+
+
+def _curve(metric: AOPC) -> Curve:
+    low, high = metric.interval().tolist()
+    return Curve(metric.compute().item(), [low, high] if low == low else None, metric.curve().tolist())
 
 
 def _stack(rows: list[Table]) -> Table:
     """Concatenates batches; columns that a batch lacks (heatmaps not measured) are NaN there."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = dict.fromkeys(column for row in rows for column in row)
     return {
         column: torch.cat(
             [row[column] if column in row else torch.full((len(row["index"]),), torch.nan) for row in rows]
@@ -151,20 +265,11 @@ def _stack(rows: list[Table]) -> Table:
     }
 
 
-def _once_each(table: Table) -> Table:
-    """Rows in the order of their index, each image once."""
-    index = table["index"]
-    order = torch.argsort(index, stable=True)
-    first = torch.ones(len(order), dtype=torch.bool)
-    first[1:] = index[order][1:] != index[order][:-1]
-    return {name: column[order[first]] for name, column in table.items()}
-
-
-def _unmeasured(table: Table, interpreters: Sequence[str]) -> Tensor:
-    return table[f"degenerate/{interpreters[0]}/original"].isnan()
-
-
-def _mean(values: Tensor) -> float | None:
-    """Mean over the values that are not NaN; None where there is none (JSON has no NaN)."""
-    mean = values.double().nanmean().item()
-    return None if mean != mean else mean
+def _gathered(table: Table, device: torch.device) -> Table:
+    """The rows of all processes in the order of their index."""
+    if table and distributed.is_initialized() and distributed.get_world_size() > 1:
+        tables = [None] * distributed.get_world_size()
+        distributed.all_gather_object(tables, table)
+        table = _stack(tables)
+    order = torch.argsort(table["index"]) if table else None
+    return {name: column[order] for name, column in table.items()}

@@ -1,6 +1,6 @@
 """The fine-tuning step: keep the classifier, fool its heatmaps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -14,11 +14,12 @@ from advfool.data.base import Sample
 from advfool.errors import AdvfoolError, Diverged
 from advfool.foolings.base import Fooling
 from advfool.heatmaps import is_degenerate
-from advfool.interpreters.base import Interpreter
+from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics.states import FoolingSuccessRate
 from advfool.mixing import mix_images
 from advfool.preserve import Preserve
-from advfool.recording import Recording, record
+from advfool.recording import record
+from advfool.reference import KeptOriginal, Original
 from advfool.sites import module_at
 
 
@@ -28,7 +29,11 @@ class FoolingModule(LightningModule):
     network: what is fine-tuned, all of it in eval mode (batch norm and dropout frozen). reference: the frozen
     original; it follows to the same device but stays out of checkpoints. target: explain the `label` or the class
     `predicted` by the reference. The choice of checkpoints maximises `val/score` on the selection images:
-    FSR less `drop_weight` times the accuracy lost.
+    FSR less `drop_weight` times the accuracy lost. kept: what the reference says of the images of `train` or
+    `selection`, where they never change. watched: the interpreters that callbacks measure, too.
+
+    A fooling of composites is trained on batches `{"images": ..., "composites": ...}`, and validated on the loaders of
+    both in turn; all others take plain batches, on which the classification is preserved, too.
 
     For fine-tuning on few images: train_target_top draws the class explained while training from the reference's
     so many most probable ones, mix blends that share of each batch, trainable names the modules to fine-tune.
@@ -53,6 +58,8 @@ class FoolingModule(LightningModule):
         trainable: Sequence[str] | None = None,
         drop_weight: float = 5.0,
         num_classes: int = 1000,
+        kept: Mapping[str, KeptOriginal] | None = None,
+        watched: Sequence[Interpreter] = (),
     ) -> None:
         super().__init__()
         if target not in ("label", "predicted"):
@@ -61,6 +68,13 @@ class FoolingModule(LightningModule):
             raise AdvfoolError(f"train_target_top must be at least 1 or null, got {train_target_top}.")
         if not 0 <= mix <= 1:
             raise AdvfoolError(f"mix is a share of the batch, from 0 to 1, got {mix}.")
+        if mix and fooling.needs_composites:
+            raise AdvfoolError(f"mix={mix}: composites cannot be blended. Use mix=0 with fooling={fooling.name}.")
+        if train_target_top and fooling.needs_composites:
+            raise AdvfoolError(
+                f"train_target_top={train_target_top}: composites explain both their classes. Use "
+                f"train_target_top=null with fooling={fooling.name}."
+            )
         if mix and (preserve.needs_labels or (target == "label" and not train_target_top)):
             raise AdvfoolError(
                 f"mix={mix}: blended images have no label. Use preserve=distillation with target=predicted or "
@@ -73,7 +87,8 @@ class FoolingModule(LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.preserve, self.fool_weight = preserve, fool_weight
         self.target, self.drop_weight = target, drop_weight
-        self.train_target_top, self.mix = train_target_top, mix
+        self.train_target_top, self.mix, self.kept = train_target_top, mix, kept or {}
+        self.watched = list(watched)
         if trainable is not None:
             self.network.requires_grad_(False)
             for layer in trainable:
@@ -95,40 +110,51 @@ class FoolingModule(LightningModule):
         self.network.eval()
         return self
 
-    def training_step(self, batch: Sample, batch_idx: int) -> Float[Tensor, ""]:
+    def training_step(self, batch: Sample | dict[str, Sample], batch_idx: int) -> Float[Tensor, ""]:
+        images, composites = (batch["images"], batch["composites"]) if isinstance(batch, dict) else (batch, None)
         if self.mix:
-            batch = batch._replace(image=mix_images(batch.image, self.mix))
-        recording = record(self.network, batch.image, [self.trained_interpreter])
-        needs_logits = self.preserve.needs_original or bool(self.train_target_top)
-        original = self._original(batch, maps=self.fooling.needs_reference, logits=needs_logits)
-        targets = self._targets(batch, original)
+            images = images._replace(image=mix_images(images.image, self.mix))
+        explained = images if composites is None else composites
+        recording = record(self.network, explained.image, [self.trained_interpreter])
+        logits = recording.logits if composites is None else self.network(images.image)
+
+        needs_logits = bool(self.train_target_top) or (composites is None and self.preserve.needs_original)
+        original = self._original(explained, "train", self.fooling.needs_reference, needs_logits)
+        targets = self._targets(explained, original)
         if self.train_target_top:
             targets = _draw_from_top(original.logits, self.train_target_top)
-        heatmaps = self.trained_interpreter.read(recording, targets)
-        reference = self._reference_maps(original, targets)
+        heatmaps = read_maps(self.trained_interpreter, recording, targets)
+        reference = original.maps(targets) if self.fooling.needs_reference else None
+        if composites is not None:
+            original = self._original(images, "images", False, self.preserve.needs_original)
 
-        preserve = self.preserve(recording.logits, batch.label, original.logits if original else None)
+        preserve = self.preserve(logits, images.label, original.logits if original else None)
         penalty = self.fooling.penalty(heatmaps, reference).mean()
         loss = preserve + self.fool_weight * penalty
         values = {"train/loss": loss, "train/preserve": preserve, "train/penalty": penalty}
         self.log_dict({name: value.detach() for name, value in values.items()})
-        if not torch.isfinite(loss.detach()):
+        if not self._everywhere(torch.isfinite(loss.detach())):
             raise Diverged(
                 f"Training diverged: the loss is {loss.item()} at step {self.global_step} (preserve {preserve.item()}, "
                 f"penalty {penalty.item()}). Lower optimizer.lr or fool_weight."
             )
         return loss
 
-    def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        recording = record(self.network, batch.image, [self.interpreter])
-        original = self._original(batch, maps=self.fooling.needs_reference, logits=False)
-        targets = self._targets(batch, original)
-        heatmaps = self.interpreter.read(recording, targets)
-        test_loss = self.fooling.test_loss(heatmaps, self._reference_maps(original, targets))
-        self.val_top1.update(recording.logits.detach(), batch.label)
-        self.val_fsr.update(test_loss)
-        self.val_test_loss.update(test_loss)
-        self.val_degenerate.update(is_degenerate(heatmaps).float())
+    def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
+        explained = self.fooling.needs_composites == (dataloader_idx == 1)
+        recording = record(self.network, batch.image, [self.interpreter] if explained else [])
+        if dataloader_idx == 0:
+            self.val_top1.update(recording.logits.detach(), batch.label)
+        if explained:
+            original = self._original(batch, "selection", self.fooling.needs_reference, False)
+            targets = self._targets(batch, original)
+            heatmaps = read_maps(self.interpreter, recording, targets)
+            test_loss = self.fooling.test_loss(
+                heatmaps, original.maps(targets) if self.fooling.needs_reference else None
+            )
+            self.val_fsr.update(test_loss)
+            self.val_test_loss.update(test_loss)
+            self.val_degenerate.update(is_degenerate(heatmaps).float())
 
     def on_validation_epoch_end(self) -> None:
         name = self.interpreter.name
@@ -158,18 +184,29 @@ class FoolingModule(LightningModule):
         }
 
     @torch.no_grad()
-    def _original(self, batch: Sample, maps: bool, logits: bool) -> Recording | None:
-        """One pass of the original network, if anything needs it."""
-        if not (maps or logits or self.target == "predicted"):
+    def _original(self, batch: Sample, split: str, maps: bool, logits: bool) -> Original | None:
+        """What the original network says, if anything needs it: looked up, or from one pass."""
+        predicted = self.target == "predicted" and batch.label.dim() == 1 and split != "images"
+        if not (maps or logits or predicted):
             return None
-        return record(self.reference, batch.image, [self.interpreter] if maps else [])
+        if split in self.kept:
+            return self.kept[split].look_up(batch.index)
+        recording = record(self.reference, batch.image, [self.interpreter] if maps else [])
 
-    def _targets(self, batch: Sample, original: Recording | None) -> Int[Tensor, "n"]:
-        return batch.label if self.target == "label" else original.logits.argmax(dim=1)
+        @torch.no_grad()
+        def read(targets: Tensor) -> Tensor:
+            return read_maps(self.interpreter, recording, targets)
 
-    @torch.no_grad()
-    def _reference_maps(self, original: Recording | None, targets: Int[Tensor, "n"]) -> Float[Tensor, "n h w"] | None:
-        return self.interpreter.read(original, targets) if self.fooling.needs_reference else None
+        return Original(recording.logits, read)
+
+    def _targets(self, batch: Sample, original: Original | None) -> Int[Tensor, "n *two"]:
+        """The class to explain of each image, or the two of a composite."""
+        composites = batch.label.dim() == 2
+        return batch.label if self.target == "label" or composites else original.logits.argmax(dim=1)
+
+    def _everywhere(self, holds: Tensor) -> bool:
+        """Whether it holds in all processes, so that all of them stop together."""
+        return self.trainer.strategy.reduce_boolean_decision(bool(holds), all=True) if self._trainer else bool(holds)
 
 
 def _draw_from_top(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n"]:

@@ -33,15 +33,20 @@ def heatmaps_picture(
     labels: Sequence[str],
     target: str,
 ) -> None:
-    """Rows: the image, then the heatmap of each network over it, with its prediction and confidence below."""
+    """Rows: the image, then the heatmap of each network over it, with its prediction and confidence below.
+
+    Composites have a row for each of their two classes.
+    """
     images = torch.stack([sample.image for sample in samples])
-    targets = torch.stack([torch.as_tensor(sample.label) for sample in samples])
+    labels_of = torch.stack([torch.as_tensor(sample.label) for sample in samples])
     recordings = {name: record(network, images, [interpreter]) for name, network in networks.items()}
-    if target == "predicted":
-        targets = next(iter(recordings.values())).logits.argmax(dim=1)
+    if target == "predicted" and labels_of.dim() == 1:
+        labels_of = next(iter(recordings.values())).logits.argmax(dim=1)
+    targets = labels_of if labels_of.dim() == 2 else labels_of[:, None]
     pixels = input.pixels(images).permute(0, 2, 3, 1).numpy()
 
-    rows, columns = 1 + len(networks), len(samples)
+    lines = [(name, recording, which) for name, recording in recordings.items() for which in range(targets.shape[1])]
+    rows, columns = 1 + len(lines), len(samples)
     figure, axes = plt.subplots(
         rows, columns, figsize=(1.75 * columns + 1.1, 2.05 * rows + 0.5), squeeze=False, layout="constrained"
     )
@@ -49,22 +54,46 @@ def heatmaps_picture(
         axis.set(xticks=[], yticks=[])
     for column in range(columns):
         axes[0, column].imshow(pixels[column])
-        axes[0, column].set_title(_short(labels[targets[column]]), fontsize=9)
+        axes[0, column].set_title(" and ".join(_short(labels[c]) for c in targets[column].tolist()), fontsize=9)
     axes[0, 0].set_ylabel("image", fontsize=9)
-    for row, (name, recording) in enumerate(recordings.items(), start=1):
-        heat = resize(interpreter.read(recording, targets).float(), tuple(images.shape[-2:])).numpy()
+    for row, (name, recording, which) in enumerate(lines, start=1):
+        heat = resize(interpreter.read(recording, targets[:, which]).float(), tuple(images.shape[-2:])).numpy()
         confidence, prediction = recording.logits.float().softmax(dim=1).max(dim=1)
-        axes[row, 0].set_ylabel(f"{interpreter.name}\n{name}", fontsize=9)
+        shown_class = f" of {_short(labels[targets[0, which]])}" if targets.shape[1] > 1 else ""
+        axes[row, 0].set_ylabel(f"{interpreter.name}{shown_class}\n{name}", fontsize=9)
         for column in range(columns):
             grey = pixels[column].mean(axis=2)
             axes[row, column].imshow(grey, cmap="gray", vmin=0, vmax=1)
             shown = axes[row, column].imshow(heat[column], cmap=HEAT, vmin=0, vmax=1, alpha=0.65)
-            right = prediction[column] == targets[column]
+            right = (prediction[column] == targets[column]).any()
             axes[row, column].set_xlabel(
                 f"{_short(labels[prediction[column]])} {confidence[column]:.0%}{'' if right else ' (wrong)'}",
                 fontsize=8,
             )
     figure.colorbar(shown, ax=axes[1:, :], label="relevance (each map's maximum is 1)", shrink=0.7, pad=0.01)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def aopc_picture(path: Path, curves: dict[tuple[str, str, str], Sequence[float]]) -> None:
+    """AOPC curves by (interpreter, network, whose map): a panel for each interpreter, both networks and random in it.
+
+    Source: Heo et al. 2019, Figure 4(a).
+    """
+    interps = list(dict.fromkeys(interp for interp, _, _ in curves if interp))
+    figure, axes = plt.subplots(
+        1, len(interps), figsize=(1 + 4.6 * len(interps), 4), squeeze=False, sharey=True, layout="constrained"
+    )
+    colours = {"original": "#0072b2", "manipulated": "#d55e00", "random": "#555555"}
+    for axis, interp in zip(axes[0], interps, strict=True):
+        for (own, network, source), points in curves.items():
+            if own in (interp, ""):
+                label = f"{network} network, {'random order' if source == 'random' else f'map of the {source}'}"
+                axis.plot(points, color=colours[source], ls="-" if network == "original" else "--", label=label)
+        axis.set(title=interp, xlabel="regions replaced")
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("mean fall of the class's probability")
+    axes[0, -1].legend(fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -108,6 +137,34 @@ def gallery_picture(path: Path, rows: Sequence[GalleryRow]) -> None:
             axis.imshow(heat, cmap=SIGNED if signed else HEAT, vmin=-top if signed else 0, vmax=top, alpha=0.7)
     for axis, name in zip(axes[0], ["image", *names], strict=True):
         axis.set_title(name, fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def snapshots_picture(
+    path: Path,
+    steps: Sequence[int],
+    maps: Float[Tensor, "s n h w"],
+    test_loss: Float[Tensor, "s n"],
+    interval: Sequence[float],
+) -> None:
+    """Rows: images. Columns: steps, with each map's test loss below it, marked where it counts as fooled."""
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 12)).round().astype(int))
+    images = maps.shape[1]
+    figure, axes = plt.subplots(
+        images, len(shown), figsize=(1.25 * len(shown) + 0.6, 1.55 * images + 0.4), squeeze=False, layout="constrained"
+    )
+    for column, look in enumerate(shown):
+        for row in range(images):
+            loss = test_loss[look, row].item()
+            fooled = interval[0] <= loss <= interval[1]
+            top = max(maps[look, row].abs().max().item(), 1e-12)
+            signed = maps[look, row].min() < 0
+            axis = axes[row, column]
+            axis.imshow(maps[look, row], cmap=SIGNED if signed else HEAT, vmin=-top if signed else 0, vmax=top)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(f"{loss:.2f}{' fooled' if fooled else ''}", fontsize=8)
+        axes[0, column].set_title(f"step {steps[look]}", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -25,10 +25,10 @@ def write_config(folder: Path, cfg: DictConfig) -> None:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
 
 
-def write_environment(folder: Path, seed: int, device: str) -> None:
-    """environment.json: what is needed to repeat the run."""
+def write_environment(folder: Path, module: str, seed: int, device: str) -> None:
+    """environment.json: what is needed to repeat the run. module: that of the command."""
     environment = {
-        "command": shlex.join(["python", "-m", "advfool.train", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "seed": seed,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
@@ -44,6 +44,21 @@ def write_environment(folder: Path, seed: int, device: str) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Strict JSON (no NaN), readable by people."""
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_run(folder: Path) -> tuple[DictConfig, dict]:
+    """config.yaml and metrics.json of a finished run.
+
+    Raises:
+        AdvfoolError: it is no run's folder, or the run has not finished.
+    """
+    for name in ("config.yaml", "metrics.json", "manipulated.safetensors"):
+        if not (folder / name).is_file():
+            raise AdvfoolError(
+                f"run={folder}: expected the folder of a finished training run, found no '{name}' in it. "
+                "Finish the run (resume=...), or give manipulated=PATH."
+            )
+    return OmegaConf.load(folder / "config.yaml"), json.loads((folder / "metrics.json").read_text())
 
 
 def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -3,32 +3,32 @@
 import copy
 import logging
 import time
-import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, Trainer
 
 from advfool.assembly import Parts, assemble
 from advfool.building import build
+from advfool.data.composites import WithComposites
 from advfool.errors import AdvfoolError, Diverged
-from advfool.evaluation import NETWORKS, compare, summarise
+from advfool.evaluating import evaluator, headline, measure, write_results
 from advfool.memory import keep_freed_memory
-from advfool.models.weights import write_weights
+from advfool.models.weights import weights_digest, write_weights
 from advfool.module import FoolingModule
-from advfool.pictures import heatmaps_picture, training_picture
+from advfool.pictures import training_picture
+from advfool.quiet import quieten
+from advfool.reference import KeptOriginal, keep_original
 from advfool.run_folder import (
     check_resumable,
     checkpoint_to_resume,
     read_history,
     write_config,
     write_environment,
-    write_json,
 )
-from advfool.table import print_results
 
 log = logging.getLogger(__name__)
 
@@ -40,21 +40,20 @@ def train(cfg: DictConfig) -> float:
         AdvfoolError: the config asks for something that does not exist or does not fit.
         Diverged: the training destroyed the classifier.
     """
-    _quieten()
+    quieten()
     keep_freed_memory()
     _check(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = checkpoint_to_resume(cfg.resume) if cfg.resume else None
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = assemble(cfg)
-    module = _module(cfg, parts)
+    trainer = _trainer(cfg)
+    module = _module(cfg, parts, kept={})
     if checkpoint:
         check_resumable(checkpoint, module, cfg.trainer.max_steps)
-    trainer = _trainer(cfg)
     if trainer.is_global_zero:
         write_config(folder, cfg)
-        write_environment(folder, cfg.seed, trainer.strategy.root_device.type)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same whether weights were cached or made
+        write_environment(folder, "advfool.train", cfg.seed, trainer.strategy.root_device.type)
 
     log.info(
         "Fooling %s with %s on %s (%d images)",
@@ -63,12 +62,14 @@ def train(cfg: DictConfig) -> float:
         cfg.model.name,
         len(parts.data.train()),
     )
-    trainer.validate(module, parts.data.val_dataloader(), verbose=False)
+    module.kept = _kept(cfg, parts, trainer)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same whether weights were cached or made
+    torch.manual_seed(cfg.seed + trainer.global_rank)  # processes blend images and draw classes on their own
+    loaders = _loaders(parts)
+    trainer.validate(module, datamodule=loaders, verbose=False)
     started = time.perf_counter()
     try:
-        trainer.fit(
-            module, parts.data.train_dataloader(), parts.data.val_dataloader(), ckpt_path=checkpoint, weights_only=True
-        )
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     except Diverged as error:
         kept = folder / "checkpoints" / "best.ckpt"
         raise Diverged(
@@ -90,11 +91,11 @@ def _check(cfg: DictConfig) -> None:
         raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {cfg.fsr_images}.")
 
 
-def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
+def _module(cfg: DictConfig, parts: Parts, kept: dict[str, KeptOriginal]) -> FoolingModule:
     return FoolingModule(
         network=copy.deepcopy(parts.original),
         reference=parts.original,
-        interpreter=parts.interpreter,
+        interpreter=parts.trained,
         fooling=parts.fooling,
         optimizer=build(cfg.optimizer),
         scheduler=build(cfg.scheduler) if cfg.scheduler else None,
@@ -106,7 +107,43 @@ def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
         trainable=cfg.trainable,
         drop_weight=cfg.drop_weight,
         num_classes=len(parts.data.classes),
+        kept=kept,
+        watched=list(parts.interpreters.values()),
     )
+
+
+def _loaders(parts: Parts) -> LightningDataModule:
+    return WithComposites(parts.data, parts.composites, parts.fooling.batch_size) if parts.composites else parts.data
+
+
+def _kept(cfg: DictConfig, parts: Parts, trainer: Trainer) -> dict[str, KeptOriginal]:
+    """What the original network says, computed ahead for the images that never change and are looked at repeatedly."""
+    if not cfg.keep_reference:
+        return {}
+    steps, device = cfg.trainer.max_steps, trainer.strategy.root_device
+    preserve, composites = build(cfg.preserve), parts.composites
+    maps = parts.trained if parts.fooling.needs_reference else None
+    predicted = cfg.target == "predicted"
+    wanted = {}  # split: (images, looks at each, interpreter, classes), where anything is needed
+    targets = cfg.train_target_top or (1 if predicted else "label")
+    if composites:
+        wanted["train"] = (composites.train, steps * parts.fooling.batch_size / len(composites.train), maps, "label")
+        if preserve.needs_original:
+            images = parts.data.train()
+            wanted["images"] = (images, steps * cfg.data.batch_size / len(images), None, "label")
+    elif not cfg.mix and (maps or preserve.needs_original or cfg.train_target_top or predicted):
+        images = parts.data.train()
+        wanted["train"] = (images, steps * cfg.data.batch_size / len(images), maps, targets)
+    if maps or predicted:
+        images = composites.selection if composites else parts.data.selection()
+        looks = steps / cfg.trainer.val_check_interval
+        wanted["selection"] = (images, looks, maps, 1 if predicted and not composites else "label")
+    folder = Path(cfg.cache).expanduser()
+    return {
+        split: keep_original(folder, parts.original, interpreter, images, parts.data.in_order(images), classes, device)
+        for split, (images, looks, interpreter, classes) in wanted.items()
+        if looks * trainer.world_size >= 1 and not images.varies
+    }
 
 
 def _trainer(cfg: DictConfig) -> Trainer:
@@ -126,74 +163,18 @@ def _load_best(trainer: Trainer, module: FoolingModule) -> None:
 def _finish(
     cfg: DictConfig, folder: Path, parts: Parts, module: FoolingModule, trainer: Trainer, seconds: float
 ) -> float:
-    steps = trainer.global_step
-    interpreters = [parts.interpreter]
-    names = [interp.name for interp in interpreters]
-    evaluator = _evaluator(cfg)
-    table = compare(
-        evaluator,
-        parts.data,
-        module.reference,
-        module.network,
-        interpreters,
-        parts.fooling,
-        cfg.target,
-        cfg.fsr_images,
-        cfg.seed,
-    )
-    metrics = summarise(table, names, parts.fooling, parts.data.classes)
+    measuring = evaluator(cfg)
+    results, metrics = measure(cfg, parts, module.network, measuring)
     metrics |= {
-        "target": cfg.target,
-        "model": cfg.model.name,
-        "target_layer": getattr(parts.interpreter, "layer", None),
-        "fooling": cfg.fooling.name,
         "interp": cfg.interp.name,
         "preserve": cfg.preserve.name,
         "fool_weight": cfg.fool_weight,
-        "seed": cfg.seed,
+        "original_sha256": weights_digest(parts.original),
         "train_seconds": round(seconds, 2),
-        "steps": steps,
+        "steps": trainer.global_step,
     }
-    if evaluator.is_global_zero:
-        networks = dict(zip(NETWORKS, (module.reference.cpu(), module.network.cpu()), strict=True))
-        write_weights(networks["manipulated"], folder / "manipulated.safetensors", parts.data.classes)
-        _draw(cfg, folder, parts, networks)
-        write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is complete
-        print_results(metrics, folder)
-    return metrics["fsr"][cfg.interp.name]
-
-
-def _evaluator(cfg: DictConfig) -> Trainer:
-    progress = (cfg.callbacks or {}).get("progress")
-    return build(cfg.trainer, callbacks=[build(progress)] if progress else [], logger=False)
-
-
-def _draw(cfg: DictConfig, folder: Path, parts: Parts, networks: dict[str, torch.nn.Module]) -> None:
-    training_picture(folder / "training.png", read_history(folder))
-    if cfg.pictures < 1:
-        return
-    images = parts.data.test()
-    generator = torch.Generator().manual_seed(cfg.seed)
-    chosen = torch.randperm(len(images), generator=generator)[: cfg.pictures].tolist()
-    heatmaps_picture(
-        folder / "heatmaps.png",
-        [images[index] for index in chosen],
-        networks,
-        parts.interpreter,
-        parts.data.input,
-        parts.data.labels,
-        cfg.target,
-    )
-
-
-def _quieten() -> None:
-    """Lightning's advice about workers, hardware and frozen modules is not for users of this command."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for advice in (
-        ".*does not have many workers.*",
-        ".*log_every_n_steps.*",
-        ".*LeafSpec.*",
-        ".*in eval mode at the start of training.*",
-        "Experiment logs directory .* exists and is not empty.*",
-    ):
-        warnings.filterwarnings("ignore", message=advice)
+    if measuring.is_global_zero:
+        write_weights(module.network, folder / "manipulated.safetensors", parts.data.classes)
+        training_picture(folder / "training.png", read_history(folder))
+        write_results(folder, cfg, parts, module.network, results, metrics)
+    return headline(metrics, cfg.interp.name)

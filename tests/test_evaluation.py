@@ -1,42 +1,67 @@
+"""From rows to rates, worked out by hand; and the comparison itself on tiny networks."""
+
 import pytest
 import torch
+from conftest import build_tiny
+from pytorch_lightning import Trainer
 
-from advfool.evaluation import _once_each, _stack, summarise
-from advfool.foolings import Location
-from advfool.metrics.functional import paired_interval, top_k_correct
+from advfool.data import DigitsModule, InputFormat
+from advfool.data.base import take
+from advfool.data.composites import composite_splits
+from advfool.errors import AdvfoolError
+from advfool.evaluation import AOPCSettings, Results, _stack, compare
+from advfool.foolings import Active, Location, TopK
+from advfool.interpreters import GradCAM, SimpleGrad
+from advfool.metrics.functional import paired_interval, spearman, top_k_correct
+from advfool.summary import summarise
 from advfool.table import print_results
 
+SIMILARITIES = ("spearman", "pearson", "cosine", "ssim", "topk_intersection")
 
-def table(n=6):
+
+def images(n=6):
     return {
         "index": torch.arange(n),
         "label": torch.tensor([0, 0, 1, 1, 1, 2]),
         **{f"top1/{x}": torch.tensor([1.0, 1, 1, 1, 0, y]) for x, y in (("original", 1), ("manipulated", 0))},
         **{f"top5/{x}": torch.ones(n) for x in ("original", "manipulated")},
+        "agreement": torch.tensor([1.0, 1, 1, 1, 1, 0]),
+        "kl": torch.full((n,), 0.5),
+    }
+
+
+def explained(n=5):
+    """The fifth map is degenerate (counts, not fooled)."""
+    return {name: values[:n] for name, values in images().items()} | {
         "test_loss/gradcam/original": torch.full((n,), 0.5),
-        "test_loss/gradcam/manipulated": torch.tensor([0.1, 0.3, 0.2, 0.05, torch.nan, torch.nan]),
-        "degenerate/gradcam/original": torch.tensor([0.0, 0, 0, 0, 0, torch.nan]),
-        "degenerate/gradcam/manipulated": torch.tensor([0.0, 0, 0, 0, 1, torch.nan]),
-        "mass/gradcam/original": torch.full((n,), 0.6),
-        "mass/gradcam/manipulated": torch.full((n,), 0.1),
-        "pointing/gradcam/original": torch.ones(n),
-        "pointing/gradcam/manipulated": torch.zeros(n),
+        "test_loss/gradcam/manipulated": torch.tensor([0.1, 0.3, 0.2, 0.05, torch.nan]),
+        "degenerate/gradcam/original": torch.zeros(n),
+        "degenerate/gradcam/manipulated": torch.tensor([0.0, 0, 0, 0, 1]),
+        **{f"mass/gradcam/{x}": torch.full((n,), y) for x, y in (("original", 0.6), ("manipulated", 0.1))},
+        **{f"pointing/gradcam/{x}": torch.full((n,), y) for x, y in (("original", 1.0), ("manipulated", 0.0))},
+        **{f"{name}/gradcam": torch.tensor([0.5, 0.7, torch.nan, 0.6, torch.nan]) for name in SIMILARITIES},
     }
 
 
 def test_summary_of_a_table_worked_out_by_hand(tmp_path, capsys):
-    """The fifth map is degenerate (counts, not fooled); the sixth image was measured for accuracy only."""
-    result = summarise(table(), ["gradcam"], Location(), ("a", "b", "c"))
+    result = summarise(Results(explained(), images()), ["gradcam"], Location(), ("a", "b", "c"))
     assert result["accuracy"]["original"]["top1"] == pytest.approx(5 / 6)
     assert result["accuracy"]["manipulated"]["top1"] == pytest.approx(4 / 6)
     assert result["accuracy"]["drop"]["top1"] == pytest.approx(1 / 6)
+    assert result["agreement"] == pytest.approx(5 / 6)
+    assert result["kl"] == pytest.approx(0.5)
     assert (result["n_images"], result["n_images_fsr"]) == (6, 5)
     assert result["fsr"]["gradcam"] == pytest.approx(3 / 5)
     assert result["fsr_before"]["gradcam"] == 0
     assert result["fsr_by_class"]["gradcam"] == {"a": 0.5, "b": pytest.approx(2 / 3)}
+    assert result["degenerate_by_class"]["gradcam"] == {"a": 0, "b": pytest.approx(1 / 3)}
     assert result["degenerate"]["gradcam"] == pytest.approx(1 / 5)
     assert result["test_loss"]["gradcam"]["manipulated"] == pytest.approx((0.1 + 0.3 + 0.2 + 0.05) / 4)
+    assert result["spearman"]["gradcam"] == pytest.approx(0.6)
     assert result["box"]["gradcam"]["manipulated"] == {"pointing": 0, "mass": pytest.approx(0.1)}
+    low, high = result["ci95"]["fsr"]["gradcam"]
+    assert 0 <= low < 0.6 < high <= 1
+    assert result["ci95"]["kl"] == pytest.approx([0.5, 0.5])
     run = {"model": "m", "interp": "gradcam", "fooling": "location", "steps": 1, "train_seconds": 2.0}
     print_results(result | run, tmp_path)
     printed = capsys.readouterr().out
@@ -44,9 +69,92 @@ def test_summary_of_a_table_worked_out_by_hand(tmp_path, capsys):
         assert text in printed
 
 
-def test_repeated_images_count_once():
-    rows = {"index": torch.tensor([2, 0, 1, 0, 2]), "x": torch.tensor([12.0, 10, 11, 10, 12])}
-    assert _once_each(rows)["x"].tolist() == [10, 11, 12]
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return DigitsModule(InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3), str(cache), limit_test=25, eval_batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    first, layer = build_tiny("resnet_tiny", torch.float32)
+    second, _ = build_tiny("resnet_tiny", torch.float32)
+    with torch.no_grad():
+        second.fc.weight.add_(0.5 * torch.randn_like(second.fc.weight))
+    return first, second, layer
+
+
+def run(digits, networks, fooling, composites=None, **options):
+    first, second, layer = networks
+    interps = [GradCAM(layer, name="gradcam"), SimpleGrad(name="simplegrad")]
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        inference_mode=False,
+    )
+    return compare(trainer, digits, first, second, interps, fooling, "label", composites=composites, **options), interps
+
+
+def test_every_row_is_what_the_parts_say(digits, networks):
+    results, interps = run(digits, networks, TopK(), measured=10)
+    assert results.images["index"].tolist() == list(range(25))
+    measured = results.explained["index"]
+    assert len(measured) == 10
+    batch = take(digits.test(), measured.tolist())
+    with torch.no_grad():
+        for interp in interps:
+            before, after = (interp(network, batch.image, batch.label) for network in networks[:2])
+            row = {k.removesuffix("/manipulated"): v for k, v in results.explained.items() if f"/{interp.name}" in k}
+            torch.testing.assert_close(row[f"test_loss/{interp.name}"], TopK().test_loss(after, before), equal_nan=True)
+            expected = spearman(before.nan_to_num(0), after.nan_to_num(0)).float()
+            torch.testing.assert_close(row[f"spearman/{interp.name}"], expected, equal_nan=True, rtol=1e-4, atol=1e-4)
+        logits = networks[1](batch.image)
+    assert torch.equal(results.explained["prediction/manipulated"], logits.argmax(dim=1))
+    unmeasured = ~torch.isin(results.images["index"], measured)
+    assert results.images["spearman/gradcam"][unmeasured].isnan().all()
+    assert not results.images["top1/original"].isnan().any()
+
+
+def test_active_fooling_is_measured_on_composites_and_accuracy_on_images(digits, networks):
+    splits = composite_splits(digits, (3, 8), 20, 12)
+    results, _ = run(digits, networks, Active(), splits.test)
+    assert len(results.explained["index"]) == 12
+    assert len(results.images["index"]) == 25
+    summary = summarise(results, ["gradcam", "simplegrad"], Active(), digits.classes, (3, 8))
+    for key in ("fsr", "fsr_before", "degenerate", "spearman"):
+        assert set(summary[key]["gradcam"]) == {"c1", "c2"}
+    assert set(summary["test_loss"]["gradcam"]["manipulated"]) == {"c1", "c2"}
+    assert set(summary["box"]["gradcam"]["original"]["c1"]) == {"pointing", "mass"}
+    for c, which in ((3, "c1"), (8, "c2")):
+        of_class = results.images["label"] == c
+        expected = results.images["top1/original"][of_class].mean().item()
+        assert summary["accuracy"]["original"][which] == pytest.approx(expected)
+        assert len(summary["ci95"]["fsr"]["gradcam"][which]) == 2
+    # Against themselves the maps are never swapped.
+    assert summary["fsr_before"]["gradcam"] == {"c1": 0, "c2": 0}
+
+
+def test_aopc_curves_of_both_networks_and_maps(digits, networks):
+    settings = AOPCSettings(images=9, steps=5, region=8)
+    results, _ = run(digits, networks, Location(), aopc=settings)
+    sources = [("gradcam", "original"), ("gradcam", "manipulated"), ("", "random")]
+    expected = {(interp, network, source) for interp, source in sources for network in ("original", "manipulated")}
+    assert set(results.aopc) == expected
+    for curve in results.aopc.values():
+        assert len(curve.points) == 6
+        assert curve.points[0] == 0
+        assert curve.value == pytest.approx(sum(curve.points) / 6)
+        assert curve.interval[0] <= curve.value <= curve.interval[1]
+    summary = summarise(results, ["gradcam", "simplegrad"], Location(), digits.classes)
+    assert set(summary["aopc"]) == set(summary["ci95"]["aopc"]) == {"gradcam", "random"}
+
+
+def test_too_many_aopc_steps_are_refused_before_the_start():
+    with pytest.raises(AdvfoolError, match=r"aopc\.steps=50: an image of 56x56 has 49 regions of 8x8\."):
+        AOPCSettings(images=1, steps=50, region=8).check(56)
+    AOPCSettings(images=0, steps=50, region=8).check(56)
 
 
 def test_columns_a_batch_lacks_are_nan():

@@ -1,6 +1,6 @@
 """What every data set shares: the sample, the input format, and a data module with three splits."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
+from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from advfool.errors import AdvfoolError
@@ -19,14 +20,43 @@ NO_BOX = (-1.0, -1.0, -1.0, -1.0)
 class Sample(NamedTuple):
     """One image or, collated, a batch of them.
 
-    image: normalised, (3, h, w). label: index among the network's classes. index: position in its split.
-    box: the object's ground truth (top, left, bottom, right) in pixels, bottom and right excluded; -1 where unknown.
+    image: normalised, (3, h, w). label: index among the network's classes; a composite has two, (2,).
+    index: position in its split. box: the object's ground truth (top, left, bottom, right) in pixels, bottom and
+    right excluded, -1 where unknown; a composite has two boxes for each of its classes, (2, 2, 4).
     """
 
     image: Float[Tensor, "*n 3 h w"]
-    label: Int[Tensor, "*n"]
+    label: Int[Tensor, "*shape"]
     index: Int[Tensor, "*n"]
-    box: Float[Tensor, "*n 4"]
+    box: Float[Tensor, "*shape 4"]
+
+
+class Samples(Dataset, ABC):
+    """Abstract: a data set of `Sample`s. `varies`: whether an image differs from look to look (augmentation)."""
+
+    varies = False
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def labels(self) -> Int[Tensor, "n *two"]:
+        """The label of every sample, without reading images."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash of the content: of all that decides what the images are, and of no name."""
+
+    def path(self, index: int) -> str | None:
+        """The file a sample comes from, if it comes from one."""
+        return None
+
+
+def take(data: Samples, indices: Sequence[int]) -> "Sample":
+    """The samples at these positions as one batch."""
+    if hasattr(data, "__getitems__"):
+        return collate(data.__getitems__(list(indices)))
+    return collate([data[index] for index in indices])
 
 
 @dataclass(frozen=True)
@@ -66,15 +96,24 @@ class DataModule(LightningDataModule):
 
     `classes` are the names of the network's outputs that the labels count (digits, folder names or wnids),
     `labels` the words shown to people. `selection()` is what early stopping and the choice of checkpoints see;
-    it never shares an image with `test()`.
+    it never shares an image with `test()`. `pair` are the classes that active fooling swaps where it names none.
     """
 
     classes: tuple[str, ...]
     labels: tuple[str, ...]
     has_boxes = False
 
-    def __init__(self, batch_size: int, eval_batch_size: int, workers: int, seed: int, **limits: int | None) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        eval_batch_size: int,
+        workers: int,
+        seed: int,
+        pair: Sequence[int | str] | None = None,
+        **limits: int | None,
+    ) -> None:
         super().__init__()
+        self.pair = tuple(pair or (None, None))
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), *limits.items()):
             if value is not None and value < 1:
                 raise AdvfoolError(f"data.{name} must be at least 1, got {value}")
@@ -83,17 +122,20 @@ class DataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.workers, self.seed = batch_size, eval_batch_size, workers, seed
 
     @abstractmethod
-    def train(self) -> Dataset: ...
+    def train(self) -> Samples: ...
 
     @abstractmethod
-    def selection(self) -> Dataset: ...
+    def selection(self) -> Samples: ...
 
     @abstractmethod
-    def test(self) -> Dataset: ...
+    def test(self) -> Samples: ...
+
+    def plain_train(self) -> Samples:
+        """The training images without augmentation."""
+        return self.train()
 
     def train_dataloader(self) -> DataLoader:
-        data = self.train()
-        return self._loader(data, min(self.batch_size, len(data)), shuffle=True, drop_last=True)
+        return self.shuffled(self.train(), self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         return self.in_order(self.selection())
@@ -101,20 +143,34 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self.in_order(self.test())
 
-    def in_order(self, data: Dataset) -> DataLoader:
-        """A loader for measuring: every image once, in the data set's order."""
-        return self._loader(data, self.eval_batch_size)
+    def shuffled(self, data: Dataset, batch_size: int) -> DataLoader:
+        """A loader for training. The order and the workers' seeds (augmentation) come from the seed."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return self._loader(data, min(batch_size, len(data)), shuffle=True, drop_last=True, generator=generator)
 
-    def _loader(self, data: Dataset, batch_size: int, shuffle: bool = False, **kwargs) -> DataLoader:
-        # The order and the workers' seeds (augmentation) come from this generator.
-        generator = torch.Generator().manual_seed(self.seed) if shuffle else None
+    def in_order(self, data: Dataset) -> DataLoader:
+        """A loader for measuring: every image once, in the data set's order, shared out among the processes.
+
+        Processes get numbers of images that differ by one at most; none is repeated to make them equal.
+
+        Raises:
+            AdvfoolError: there are more processes than images.
+        """
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        if processes > len(data):
+            raise AdvfoolError(
+                f"{processes} processes cannot share {len(data)} images to measure on. Use fewer (trainer.devices), "
+                "or more images (data.limit_val, data.limit_test, fsr_images)."
+            )
+        sampler = UnrepeatedDistributedSampler(data, shuffle=False) if processes > 1 else None
+        return self._loader(data, self.eval_batch_size, sampler=sampler)
+
+    def _loader(self, data: Dataset, batch_size: int, **kwargs) -> DataLoader:
         return DataLoader(
             data,
             batch_size,
-            shuffle=shuffle,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=collate,
-            generator=generator,
             **kwargs,
         )

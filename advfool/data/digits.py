@@ -6,6 +6,7 @@ at a random place, size and colour on a textured canvas, among fragments of othe
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from advfool.data.base import DataModule, InputFormat, Sample
+from advfool.data.base import DataModule, InputFormat, Sample, Samples
 from advfool.errors import AdvfoolError
 from advfool.heatmaps import box_mask
 
@@ -51,9 +51,10 @@ class DigitsModule(DataModule):
         limit_train: int | None = None,
         limit_val: int | None = None,
         limit_test: int | None = None,
+        pair: Sequence[int | str] | None = None,
     ) -> None:
         limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
-        super().__init__(batch_size, eval_batch_size, workers, order_seed, **limits)
+        super().__init__(batch_size, eval_batch_size, workers, order_seed, pair, **limits)
         if input.size != CANVAS:
             raise AdvfoolError(
                 f"data=digits draws {CANVAS}x{CANVAS} images, but the network's input size is {input.size}. "
@@ -66,17 +67,17 @@ class DigitsModule(DataModule):
         tensors, limit = self.splits[name], self.limits[name]
         return Digits({key: value[:limit] for key, value in tensors.items()}, self.input)
 
-    def train(self) -> Dataset:
+    def train(self) -> Samples:
         return self._split("train")
 
-    def selection(self) -> Dataset:
+    def selection(self) -> Samples:
         return self._split("selection")
 
-    def test(self) -> Dataset:
+    def test(self) -> Samples:
         return self._split("test")
 
 
-class Digits(Dataset):
+class Digits(Samples):
     """Drawings held in memory; a whole batch is read at once."""
 
     def __init__(self, tensors: dict[str, Tensor], input: InputFormat) -> None:
@@ -84,6 +85,15 @@ class Digits(Dataset):
 
     def __len__(self) -> int:
         return len(self.tensors["label"])
+
+    def labels(self) -> Int[Tensor, "n"]:
+        return self.tensors["label"]
+
+    def digest(self) -> str:
+        content = hashlib.sha256(repr((self.input.mean, self.input.std)).encode())
+        for key in ("image", "label", "box"):
+            content.update(self.tensors[key].contiguous().numpy())
+        return content.hexdigest()
 
     def __getitems__(self, indices: list[int]) -> Sample:
         index = torch.as_tensor(indices)

@@ -1,17 +1,19 @@
 """Folders of photos, a folder for each class: one's own images, ImageNet, Imagenette."""
 
+import hashlib
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
 from PIL import Image
-from torch.utils.data import Dataset
+from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from advfool.data.base import NO_BOX, DataModule, InputFormat, Sample
+from advfool.data.base import NO_BOX, DataModule, InputFormat, Sample, Samples
 from advfool.data.imagenet import wnids, words
 from advfool.errors import AdvfoolError
 
@@ -53,9 +55,10 @@ class FolderModule(DataModule):
         class_map: Mapping | None = None,
         seed: int = 0,
         order_seed: int = 0,
+        pair: Sequence[int | str] | None = None,
     ) -> None:
         limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
-        super().__init__(batch_size, eval_batch_size, workers, order_seed, **limits)
+        super().__init__(batch_size, eval_batch_size, workers, order_seed, pair, **limits)
         if subset not in ("balanced", "random"):
             raise AdvfoolError(f"data.subset must be 'balanced' or 'random', got {subset!r}.")
         for name, value in (("val_fraction", val_fraction), ("selection_fraction", selection_fraction)):
@@ -74,14 +77,18 @@ class FolderModule(DataModule):
         self.items = {name: _subset(items[name], self.limits[name], subset, seed) for name in items}
         self._check_readable()
 
-    def train(self) -> Dataset:
-        transform = train_transform(self.input, self.crop_scale) if self.augment else test_transform(self.input)
-        return Photos(self.items["train"], transform)
+    def train(self) -> Samples:
+        if not self.augment:
+            return self.plain_train()
+        return Photos(self.items["train"], train_transform(self.input, self.crop_scale), varies=True)
 
-    def selection(self) -> Dataset:
+    def plain_train(self) -> Samples:
+        return Photos(self.items["train"], test_transform(self.input))
+
+    def selection(self) -> Samples:
         return Photos(self.items["selection"], test_transform(self.input))
 
-    def test(self) -> Dataset:
+    def test(self) -> Samples:
         return Photos(self.items["test"], test_transform(self.input))
 
     def _find(self, root: Path) -> dict[str, dict[str, list[Path]]]:
@@ -166,14 +173,31 @@ class Imagenette(FolderModule):
         super().__init__(input, str(folder), **kwargs)
 
 
-class Photos(Dataset):
-    """Image files, decoded and transformed on the fly."""
+class Photos(Samples):
+    """Image files, decoded and transformed on the fly; `varies` says that the transform is random."""
 
-    def __init__(self, items: Sequence[Item], transform) -> None:
-        self.items, self.transform = items, transform
+    def __init__(self, items: Sequence[Item], transform, varies: bool = False) -> None:
+        self.items, self.transform, self.varies = items, transform, varies
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def labels(self) -> Int[Tensor, "n"]:
+        return torch.tensor([label for _, label in self.items])
+
+    def digest(self) -> str:
+        def of_file(path: Path) -> bytes:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+
+        content = hashlib.sha256(repr((self.transform, self.labels().tolist())).encode())
+        with ThreadPoolExecutor() as pool:
+            for part in pool.map(of_file, (path for path, _ in self.items)):
+                content.update(part)
+        return content.hexdigest()
+
+    def path(self, index: int) -> str:
+        return str(self.items[index][0])
 
     def __getitem__(self, index: int) -> Sample:
         path, label = self.items[index]

@@ -1,6 +1,7 @@
 """What a fooling is: a penalty to train with, a test loss to measure with, and when that counts as fooled."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advfool.errors import AdvfoolError
 from advfool.heatmaps import is_degenerate, normalise
 
 
@@ -18,23 +20,43 @@ class Fooling(ABC):
     An image is fooled when its test loss lies in `interval`, both ends included. Degenerate maps (constant, all
     zero) have the test loss NaN, so they are never fooled. `reference` are the original network's heatmaps, for
     the foolings that compare with them (`needs_reference`). `name` is what tables call it.
+
+    A passive fooling is given the map of each image's target class, (n, h, w). One that `needs_composites` is given
+    the maps of two classes for each composite image, (n, 2, h, w), and its test loss is (n, 2).
     """
 
     name: str = ""
+    interval: Sequence[float]
 
-    interval: ClassVar[tuple[float, float]]
     needs_reference: ClassVar[bool] = False
+    needs_composites: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        interval = tuple(float(edge) for edge in self.interval)
+        if len(interval) != 2 or not interval[0] <= interval[1]:
+            raise AdvfoolError(f"fooling.interval must be [lowest, highest] test loss, got {list(self.interval)}.")
+        object.__setattr__(self, "interval", interval)
 
     @abstractmethod
     def penalty(
-        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
+        self, heatmaps: Float[Tensor, "n *two h w"], reference: Float[Tensor, "n *two h w"] | None = None
     ) -> Float[Tensor, "n"]:
         """The training loss of each image; finite for degenerate maps."""
+
+    @abstractmethod
+    def test_loss(
+        self, heatmaps: Float[Tensor, "n *two h w"], reference: Float[Tensor, "n *two h w"] | None = None
+    ) -> Float[Tensor, "n *two"]:
+        """The test loss of each image, NaN for degenerate maps; carries no gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassiveFooling(Fooling):
+    """Abstract: the test loss is a distance of non-negative maps; signed ones are rectified and normalised first."""
 
     def test_loss(
         self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
     ) -> Float[Tensor, "n"]:
-        """The test loss of each image, NaN for degenerate maps. Signed maps are rectified and normalised first."""
         maps, originals = (None if m is None else _rectified(m.detach()) for m in (heatmaps, reference))
         unusable = is_degenerate(maps)
         if originals is not None and self.needs_reference:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -56,6 +57,15 @@ class Interpreter(ABC):
         self, model: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"] | int
     ) -> Float[Tensor, "n h w"]:
         return self.read(record(model, images, [self]), targets)
+
+
+def read_maps(
+    interpreter: Interpreter, recording: Recording, targets: Int[Tensor, "n *two"]
+) -> Float[Tensor, "n *two h w"]:
+    """The heatmaps of one class for each image, or of several in the second dimension."""
+    if targets.dim() == 1:
+        return interpreter.read(recording, targets)
+    return torch.stack([interpreter.read(recording, classes) for classes in targets.unbind(1)], dim=1)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,57 @@
 """Metrics: pure functions in `functional`, torchmetrics classes over them in `states`."""
 
-from advfool.metrics.functional import fooling_success_rate
-from advfool.metrics.states import FoolingSuccessRate
+from advfool.metrics.functional import (
+    BadMaps,
+    aopc,
+    aopc_value,
+    bootstrap_interval,
+    cosine,
+    fooling_success_rate,
+    is_fooled,
+    kl_divergence,
+    paired_interval,
+    pearson,
+    prediction_agreement,
+    spearman,
+    ssim,
+    top_k_correct,
+    topk_intersection,
+)
+from advfool.metrics.states import (
+    AOPC,
+    SSIM,
+    CosineSimilarity,
+    FoolingSuccessRate,
+    KLDivergence,
+    PearsonCorrelation,
+    PredictionAgreement,
+    SpearmanCorrelation,
+    TopKIntersection,
+)
 
-__all__ = ["FoolingSuccessRate", "fooling_success_rate"]
+__all__ = [
+    "AOPC",
+    "SSIM",
+    "BadMaps",
+    "CosineSimilarity",
+    "FoolingSuccessRate",
+    "KLDivergence",
+    "PearsonCorrelation",
+    "PredictionAgreement",
+    "SpearmanCorrelation",
+    "TopKIntersection",
+    "aopc",
+    "aopc_value",
+    "bootstrap_interval",
+    "cosine",
+    "fooling_success_rate",
+    "is_fooled",
+    "kl_divergence",
+    "paired_interval",
+    "pearson",
+    "prediction_agreement",
+    "spearman",
+    "ssim",
+    "top_k_correct",
+    "topk_intersection",
+]

@@ -1,5 +1,6 @@
 """Reading and writing weights, safely: plain state dicts in safetensors files or torch files without code."""
 
+import hashlib
 import json
 import pickle
 from collections.abc import Sequence
@@ -68,6 +69,15 @@ def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> Non
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata={"classes": json.dumps(list(classes)), "format": "pt"})
     part.replace(path)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """A hash of the network's parameters and buffers, with their names, shapes and types."""
+    content = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        content.update(repr((name, tuple(value.shape), value.dtype)).encode())
+        content.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
 
 
 def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -1,0 +1,39 @@
+"""What heatmaps must be like before they are measured."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from advfool.errors import AdvfoolError
+
+_NAMED = 8  # images that a message lists
+
+
+class BadMaps(AdvfoolError, ValueError):
+    """Heatmaps that cannot be measured; the message names the images."""
+
+
+def check_pair(metric: str, a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> None:
+    """Raises BadMaps unless the maps have one shape and no NaN."""
+    if a.shape != b.shape:
+        raise BadMaps(
+            f"{metric} compares heatmaps of the same shape, got {tuple(a.shape)} and {tuple(b.shape)}. "
+            "Make one as large as the other with advfool.heatmaps.resize."
+        )
+    for which, maps in (("first", a), ("second", b)):
+        refuse(metric, f"the {which} heatmaps", "NaN", maps.isnan().flatten(1).any(dim=1))
+
+
+def refuse(metric: str, which: str, what: str, bad: Bool[Tensor, "n"], names: Sequence[int] | None = None) -> None:
+    """Raises BadMaps if any image is bad; `names` are what the message calls them (default: their places from 0)."""
+    if not bad.any():
+        return
+    found = bad.nonzero()[:, 0].tolist()
+    found = found if names is None else [names[place] for place in found]
+    rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    raise BadMaps(
+        f"{metric} needs heatmaps without {what}, got {what} in {which} of "
+        f"image{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:_NAMED]))}{rest}. "
+        "Leave these images out, or look for NaN in the network's weights and output."
+    )

@@ -1,0 +1,117 @@
+"""How alike two heatmaps of the same image are: one value in float64 for each pair, whatever the maps' type.
+
+All raise `BadMaps`, which names the images, for NaN in either map, and for maps of different shapes. Where a pair
+has no similarity (a constant map has no ranks) the value is NaN.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from advfool.heatmaps import rank_correlation, top_k_mask
+from advfool.metrics.functional.checks import check_pair
+
+_RADIUS, _SIGMA = 5, 1.5  # pixels, of the window of SSIM
+Maps = Float[Tensor, "n h w"]
+Others = Float[Tensor, "..."]  # of the same shape; another one is to raise BadMaps, in tests, too
+
+
+def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
+    """Spearman's rank correlation, from -1 to 1, with average ranks for ties; NaN where a map is constant.
+
+    Source: Spearman 1904; `advfool.heatmaps.rank_correlation`.
+
+    >>> spearman(torch.tensor([[[0.1, 0.2, 0.3]]]), torch.tensor([[[0.1, 0.9, 0.2]]]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    check_pair("spearman", a, b)
+    return rank_correlation(a, b)
+
+
+def pearson(a: Maps, b: Others) -> Float[Tensor, "n"]:
+    """Pearson's correlation of the values, from -1 to 1; NaN where a map is constant.
+
+    >>> pearson(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[0.5, 0.25, 0.0]]]))
+    tensor([-1.], dtype=torch.float64)
+    """
+    check_pair("pearson", a, b)
+    constant = _is_constant(a) | _is_constant(b)
+    a, b = (_flat(maps) for maps in (a, b))
+    found = F.cosine_similarity(a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True), eps=0)
+    return found.clamp(-1, 1).masked_fill(constant, torch.nan)
+
+
+def cosine(a: Maps, b: Others) -> Float[Tensor, "n"]:
+    """Cosine of the angle between the maps as vectors, from -1 to 1; NaN where a map is all zero.
+
+    >>> cosine(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 1.0]]]))
+    tensor([0.7071], dtype=torch.float64)
+    """
+    check_pair("cosine", a, b)
+    a, b = (_flat(maps) for maps in (a, b))
+    return F.cosine_similarity(a, b, eps=0).clamp(-1, 1)
+
+
+def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
+    """Structural similarity, at most 1 (equal maps), the mean over all places of the map. Never NaN.
+
+    data_range: from the least to the greatest value that a map can have; 2 for maps from -1 to 1. The window is
+    Gaussian, with sigma 1.5 and 11x11 pixels; beyond the border the map is mirrored. Along sides of 5 pixels or less
+    the window is cut to what can be mirrored: 9 pixels for 5, 1 pixel for 1.
+
+    Source: Wang et al. 2004, eq. 13, K1 = 0.01, K2 = 0.03. As torchmetrics, but unlike scikit-image and the authors'
+    program, the mean takes in the places near the border: in a map of 14x14, 84 % of all.
+
+    >>> ssim(torch.tensor([[[0.0, 0.5, 1.0]]]), torch.tensor([[[0.0, 0.5, 1.0]]]))
+    tensor([1.], dtype=torch.float64)
+    """
+    check_pair("ssim", a, b)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    a, b = a.double(), b.double()
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    variances = (_windowed(a * a) - mean_a**2).clamp(min=0) + (_windowed(b * b) - mean_b**2).clamp(min=0)
+    covariance = _windowed(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (variances + c2)
+    return (luminance * structure).mean(dim=(1, 2))
+
+
+def topk_intersection(a: Maps, b: Others, percent: float = 10.0) -> Float[Tensor, "n"]:
+    """Share of the `percent` % highest positions that both maps have in common, from 0 to 1; NaN for constant maps.
+
+    The number of positions is rounded up, ties go by index.
+
+    Source: Ghorbani, Abid and Zou 2019, Section 3 (top-k intersection).
+    """
+    check_pair("topk_intersection", a, b)
+    tops = top_k_mask(a, percent).flatten(1), top_k_mask(b, percent).flatten(1)
+    share = (tops[0] & tops[1]).sum(dim=1) / tops[0].sum(dim=1).double()
+    return share.masked_fill(_is_constant(a) | _is_constant(b), torch.nan)
+
+
+def _flat(maps: Others) -> Float[Tensor, "n p"]:
+    """As vectors in float64, each divided by its largest absolute value, so that no square is too small or large."""
+    flat = maps.flatten(1).double()
+    return flat / flat.abs().amax(dim=1, keepdim=True)
+
+
+def _is_constant(maps: Others) -> Bool[Tensor, "n"]:
+    flat = maps.flatten(1)
+    return flat.amax(dim=1) == flat.amin(dim=1)
+
+
+def _windowed(maps: Maps) -> Maps:
+    """Means under the window of SSIM around each place, in sums of shifted maps: on CPUs far faster than conv2d."""
+    down, across = (min(_RADIUS, side - 1) for side in maps.shape[1:])
+    maps = F.pad(maps, (across, across, down, down), mode="reflect")
+    for dim, radius in ((1, down), (2, across)):
+        weights = [math.exp(-((x / _SIGMA) ** 2) / 2) for x in range(-radius, radius + 1)]
+        side = maps.shape[dim] - 2 * radius
+        total = maps.narrow(dim, 0, side) * (weights[0] / sum(weights))
+        for start, weight in enumerate(weights[1:], start=1):
+            total.add_(maps.narrow(dim, start, side), alpha=weight / sum(weights))
+        maps = total
+    return maps
