@@ -162,37 +162,37 @@ def _centred_ranks(values: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
 def _centred_ranks_numpy(values: np.ndarray) -> np.ndarray:
     """The same on the CPU, where numpy sorts whole numbers many times as fast as torch finds an order."""
     n, p = values.shape
-    ascending, order = _sort(values)
-    starts = np.ones(n * p, dtype=bool)  # of runs of equal values
+    ascending, order = _sorted_rows(values)
+    starts = np.empty(n * p, dtype=bool)  # of runs of equal values
     np.not_equal(ascending[1:], ascending[:-1], out=starts[1:])
     starts[::p] = True
-    first = np.flatnonzero(starts)
-    if len(first) == n * p:  # no ties
+    if starts.all():
         ranked = np.tile(np.arange(p) - (p - 1) / 2, n)
     else:
-        length = np.diff(first, append=n * p)
-        ranked = np.repeat(first + (length - 1) * 0.5, length)
+        first = np.flatnonzero(starts)
+        after = np.append(first[1:], n * p)
+        ranked = np.repeat((first + after - 1) * 0.5, after - first)
         ranked.reshape(n, p)[:] -= np.arange(n)[:, None] * p + (p - 1) / 2
     found = np.empty(n * p)
     found[order] = ranked
     return found.reshape(n, p)
 
 
-def _sort(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values with each row in ascending order, flattened, and where they stood in the flattened array."""
-    n, p = values.shape
-    index_bits = (1 << p.bit_length()) - 1
+def _sorted_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row in ascending order, flattened, and where its values stood in the flattened array."""
+    index = np.arange(values.size).reshape(values.shape)
+    index_bits = (1 << values.size.bit_length()) - 1
     bits = values.view(np.int64)
-    keys = bits ^ ((bits >> 63) & np.iinfo(np.int64).max)  # whole numbers in the order of the values
+    keys = bits >> 63
+    keys &= np.iinfo(np.int64).max
+    keys ^= bits  # whole numbers in the order of the values
     keys &= ~index_bits  # zeros already where the values come from float32
-    keys |= np.arange(p)
+    keys |= index
     keys.sort(axis=1)
     keys &= index_bits
-    row_start = np.arange(n)[:, None] * p
-    keys += row_start
     ascending = values.take(keys)
     if (ascending[:, 1:] < ascending[:, :-1]).any():  # some differ in their last bits alone
-        keys = values.argsort(axis=1) + row_start
+        keys = np.take_along_axis(index, values.argsort(axis=1), axis=1)
         ascending = values.take(keys)
     return ascending.ravel(), keys.ravel()
 
@@ -209,6 +209,6 @@ def top_k_mask(heatmap: Float[Tensor, "n h w"], percent: float = 10.0) -> Bool[T
     flat = heatmap.detach().flatten(1)
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must lie in [0, 100], got {percent!r}")
-    count = max(1, ceil(Fraction(str(percent)) * flat.shape[1] / 100))  # exact: 0.1 * 30 is more than 3 in floats
+    count = max(1, ceil(Fraction(str(percent)) * flat.shape[1] / 100))  # exact: 7 / 100 * 100 is more than 7 in floats
     top = flat.argsort(dim=1, descending=True, stable=True)[:, :count]
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, True).view(heatmap.shape)

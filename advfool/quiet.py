@@ -16,6 +16,7 @@ ADVICE = (
 
 def quieten() -> None:
     """Hides advice about workers, hardware and frozen modules."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     for advice in ADVICE:
         warnings.filterwarnings("ignore", message=advice)

@@ -20,7 +20,7 @@ def uniform(seed: int, index: Int[Tensor, "n"], position: Int[Tensor, "#n p"], s
     >>> torch.equal(uniform(0, torch.tensor([7]), torch.tensor([[2]])), numbers[1:, 2:])
     True
     """
-    start = _output(*(torch.tensor(number, device=index.device) for number in (seed, stream)))
+    start = _output(*(torch.full((), number, device=index.device) for number in (seed, stream)))
     bits = _output(_output(start, index.long())[:, None], position.long())
     return _shifted(bits, 11).double() * 2.0**-53
 

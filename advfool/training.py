@@ -54,14 +54,9 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         write_config(folder, cfg)
         write_environment(folder, "advfool.train", cfg.seed, trainer.strategy.root_device.type)
+        names, images = (cfg.interp.name, cfg.fooling.name, cfg.model.name), len(parts.data.train())
+        log.info("Fooling %s with %s on %s (%d images)", *names, images)
 
-    log.info(
-        "Fooling %s with %s on %s (%d images)",
-        cfg.interp.name,
-        cfg.fooling.name,
-        cfg.model.name,
-        len(parts.data.train()),
-    )
     module.kept = _kept(cfg, parts, trainer)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same whether weights were cached or made
     torch.manual_seed(cfg.seed + trainer.global_rank)  # processes blend images and draw classes on their own

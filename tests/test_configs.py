@@ -69,7 +69,7 @@ def test_every_interpreter_is_built_with_the_model_it_is_for(interp):
     assert built.layer == expected
 
 
-@pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "preserve", "hparams", "experiment"])
+@pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "preserve", "hparams", "experiment", "launcher"])
 def test_every_other_choice_composes(group):
     for choice in choices(group):
         extra = ["model=vgg19"] if choice == "paper" else []
@@ -90,14 +90,6 @@ def test_an_imagenet_model_selects_imagenet_and_the_command_line_wins():
     assert explicit.preserve.name == "distillation"
 
 
-def test_the_paper_rows_of_table_4():
-    rows = {("vgg19", "gradcam"): (1e-6, 1), ("resnet50", "gradcam"): (2e-6, 2), ("densenet121", "gradcam"): (2e-6, 2)}
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for (model, interp), expected in rows.items():
-            cfg = compose("train", [f"model={model}", f"interp={interp}", "fooling=location"])
-            assert (cfg.optimizer.lr, cfg.fool_weight) == expected
-
-
 def test_experiments_say_where_they_come_from_and_what_they_cost():
     for path in (conf_dir() / "experiment").glob("*.yaml"):
         text = path.read_text()
@@ -110,3 +102,33 @@ def test_every_yaml_parses_and_opens_with_a_comment():
         OmegaConf.load(path)
         if "help" not in path.parts:
             assert path.read_text().startswith("#"), path
+
+
+def test_several_interpreters_are_named_at_once_and_stay_apart():
+    names = ["gradcam", "lrp_t", "simplegrad_t", "lrp"]
+    for config in ("train", "evaluate"):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = compose(config, [f"evaluate_with=[{','.join(names)}]", "evaluate_with.lrp.epsilon=0.5"])
+        built = {name: build(node) for name, node in cfg.evaluate_with.items()}
+        assert list(built) == [interp.name for interp in built.values()] == names
+        assert "0.5" in repr(built["lrp"])
+        assert len({repr(interp) for interp in built.values()}) == 4
+    assert choices("evaluate_with") == choices("interp")
+
+
+def test_all_published_hyperparameters_are_those_of_table_4():
+    table = {  # (lr, lambda) for VGG19, ResNet50, DenseNet121
+        ("location", "lrp_t"): [(1e-6, 1), (1e-6, 4), (2e-6, 2)],
+        ("location", "gradcam"): [(1e-6, 1), (2e-6, 2), (2e-6, 2)],
+        ("topk", "lrp_t"): [(5e-7, 1), (4e-7, 1.5), (1e-6, 1)],
+        ("topk", "gradcam"): [(3e-7, 0.4), (3e-7, 4), (3e-6, 6)],
+        ("center_mass", "lrp_t"): [(2e-6, 0.25), (6e-7, 0.5), (5e-7, 0.25)],
+        ("center_mass", "gradcam"): [(1e-6, 0.25), (1e-7, 1), (2e-6, 0.25)],
+        ("active", "lrp_t"): [(2e-6, 2), (3e-6, 2), (4e-6, 15)],
+        ("active", "gradcam"): [(2e-6, 2), (1e-6, 2), (6e-6, 15)],
+    }
+    for (fooling, interp), row in table.items():
+        for model, expected in zip(("vgg19", "resnet50", "densenet121"), row, strict=True):
+            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                cfg = compose("train", [f"model={model}", f"fooling={fooling}", f"interp={interp}"])
+            assert (cfg.optimizer.lr, cfg.fool_weight) == expected, (fooling, interp, model)

@@ -104,7 +104,7 @@ def test_a_step_of_two_processes_has_the_gradient_of_the_doubled_batch(of_two_pr
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     options = ["trainer.max_steps=8", "trainer.val_check_interval=4", "optimizer.lr=1e-3", "scheduler=null"]
-    options += ["fooling=topk", "train_target_top=null", "pictures=0", "evaluate_with=null", "aopc.images=0"]
+    options += ["fooling=topk", "train_target_top=null", "pictures=0", "evaluate_with=[]", "aopc.images=0"]
     result = run(folder, *SMALL, *options)
     assert result.returncode == 0, result.stderr
     return folder
@@ -144,7 +144,7 @@ def test_an_evaluation_counts_every_image_once(trained, tmp_path, processes):
 
 def test_a_sweep_with_several_processes_runs_every_cell_once_on_all_of_them(tmp_path):
     options = [*SMALL, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_steps=2"]
-    options += ["pictures=0", "aopc.images=0", "evaluate_with=null", f"hydra.sweep.dir={tmp_path}"]
+    options += ["pictures=0", "aopc.images=0", "evaluate_with=[]", f"hydra.sweep.dir={tmp_path}"]
     command = [sys.executable, "-m", "advfool.train", "-m", *options, "seed=0,1", "data.limit_val=7"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -163,7 +163,7 @@ def test_a_sweep_with_several_processes_runs_every_cell_once_on_all_of_them(tmp_
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_cells_of_a_sweep_can_be_launched_elsewhere(tmp_path, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
-    options = [*SMALL, "trainer.max_steps=1", "pictures=0", "aopc.images=0", "evaluate_with=null"]
+    options = [*SMALL, "trainer.max_steps=1", "pictures=0", "aopc.images=0", "evaluate_with=[]"]
     command = [sys.executable, "-m", "advfool.train", "-m", f"launcher={launcher}", *options, "seed=0,1"]
     done = subprocess.run([*command, f"hydra.sweep.dir={tmp_path}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -183,7 +183,7 @@ def test_more_processes_than_images_are_refused(monkeypatch, tmp_path):
 def test_active_steps_of_two_kinds_of_batches_run_under_ddp(tmp_path):
     options = [*SMALL, "fooling=active", "train_target_top=null", "fooling.train=16", "fooling.test=9"]
     options += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_steps=2", "pictures=0"]
-    done = run(tmp_path / "run", *options, "data.limit_train=null", "data.limit_test=null", "evaluate_with=null")
+    done = run(tmp_path / "run", *options, "data.limit_train=null", "data.limit_test=null", "evaluate_with=[]")
     assert done.returncode == 0, done.stderr
     metrics = metrics_of(tmp_path / "run")
     assert metrics["n_images_fsr"] == 9

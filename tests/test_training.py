@@ -1,16 +1,19 @@
 """The command line from end to end, in processes of their own and in this one."""
 
+import importlib
+import io
 import json
-import os
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 from conftest import make_photos
+from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 FILES = {
@@ -23,13 +26,34 @@ FILES = {
     "metrics.csv",
     "checkpoints",
 }
-SMALL = ["data.limit_train=256", "data.limit_val=40", "data.limit_test=70", "model.weights=null"]
+SMALL = ["aopc.images=0", "data.limit_train=256", "data.limit_val=40", "data.limit_test=70", "model.weights=null"]
 
 
-def run(folder: Path, *overrides: str, module="advfool.train", cwd=None, env=None) -> subprocess.CompletedProcess:
+def run(folder: Path, *overrides: str, module="advfool.train", cwd=None) -> subprocess.CompletedProcess:
+    """The command with its exit code and what it printed: in this process, unless it needs one of its own."""
+    arguments = [f"hydra.run.dir={folder}", *overrides]
+    if cwd is None and "trainer=ddp" not in overrides:
+        return run_here(module, arguments)
     # Without coverage of the type checker: the command as its users run it.
-    command = [sys.executable, "-m", module, f"hydra.run.dir={folder}", *overrides]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | (env or {}), check=False)
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def run_here(module: str, arguments: list[str]) -> subprocess.CompletedProcess:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv, hooks = sys.argv, (sys.stdout, sys.stderr)
+    sys.argv, (sys.stdout, sys.stderr) = [module, *arguments], (out, err)
+    try:
+        importlib.import_module(module).main()
+    except SystemExit as end:
+        code = end.code
+    except Exception:
+        traceback.print_exc(file=err)
+        code = 1
+    finally:
+        sys.argv, (sys.stdout, sys.stderr) = argv, hooks
+        GlobalHydra.instance().clear()
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def metrics_of(folder: Path) -> dict:

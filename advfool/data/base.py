@@ -144,9 +144,10 @@ class DataModule(LightningDataModule):
         return self.in_order(self.test())
 
     def shuffled(self, data: Dataset, batch_size: int) -> DataLoader:
-        """A loader for training. The order and the workers' seeds (augmentation) come from the seed."""
+        """A loader for training, of full batches. Order and augmentation come from the seed."""
+        share = max(len(data) // _processes(), 1)
         generator = torch.Generator().manual_seed(self.seed)
-        return self._loader(data, min(batch_size, len(data)), shuffle=True, drop_last=True, generator=generator)
+        return self._loader(data, min(batch_size, share), shuffle=True, drop_last=True, generator=generator)
 
     def in_order(self, data: Dataset) -> DataLoader:
         """A loader for measuring: every image once, in the data set's order, shared out among the processes.
@@ -156,7 +157,7 @@ class DataModule(LightningDataModule):
         Raises:
             AdvfoolError: there are more processes than images.
         """
-        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        processes = _processes()
         if processes > len(data):
             raise AdvfoolError(
                 f"{processes} processes cannot share {len(data)} images to measure on. Use fewer (trainer.devices), "
@@ -174,3 +175,7 @@ class DataModule(LightningDataModule):
             collate_fn=collate,
             **kwargs,
         )
+
+
+def _processes() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1

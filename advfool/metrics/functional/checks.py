@@ -22,7 +22,7 @@ def check_pair(metric: str, a: Float[Tensor, "..."], b: Float[Tensor, "..."]) ->
             "Make one as large as the other with advfool.heatmaps.resize."
         )
     for which, maps in (("first", a), ("second", b)):
-        refuse(metric, f"the {which} heatmaps", "NaN", maps.isnan().flatten(1).any(dim=1))
+        refuse(metric, f"the {which} heatmaps", "NaN", maps.flatten(1).amax(dim=1).isnan())
 
 
 def refuse(metric: str, which: str, what: str, bad: Bool[Tensor, "n"], names: Sequence[int] | None = None) -> None:

@@ -58,11 +58,11 @@ def aopc(
         BadMaps: a heatmap has NaN or infinite values; names the image.
         AdvfoolError: more steps than regions, or a word that is no order or replacement.
 
-    Source: Samek et al. 2017, eq. 6 and 7 (MoRF), with 9x9 regions, 100 steps and uniform noise, drawn once.
+    Source: Samek et al. 2017, region perturbation (MoRF) with 9x9 regions, 100 steps and uniform noise (drawn once).
     """
     check_choice("order", order, Order)
     check_choice("replacement", replacement, Replacement)
-    _check_steps(steps, region, images.shape[-2:])
+    _check_regions(steps, region, images.shape[-2:])
     index = (torch.arange(len(images)) if index is None else index).to(images.device)
     refuse("aopc", "those", "NaN or infinite values", ~heatmaps.isfinite().flatten(1).all(dim=1), index.tolist())
 
@@ -82,7 +82,7 @@ def aopc(
 def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
     """AOPC of each image: the mean of its curve, `1 / (L + 1) sum_k (f(x_0) - f(x_k))`, from -1 to 1.
 
-    Source: Samek et al. 2017, eq. 7.
+    Source: Samek et al. 2017 (area over the MoRF perturbation curve).
 
     >>> aopc_value(torch.tensor([[0.0, 0.25, 0.5]]))
     tensor([0.2500])
@@ -90,7 +90,9 @@ def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
     return curves.mean(dim=1)
 
 
-def _check_steps(steps: int, region: int, size: Sequence[int]) -> None:
+def _check_regions(steps: int, region: int, size: Sequence[int]) -> None:
+    if region < 1:
+        raise AdvfoolError(f"aopc: region must be at least 1 pixel, got {region}.")
     height, width = size
     rows, cols = height // region, width // region
     if steps > rows * cols:
@@ -103,17 +105,11 @@ def _check_steps(steps: int, region: int, size: Sequence[int]) -> None:
 def _places(shape: Sequence[int], region: int, device: torch.device) -> tuple[Int[Tensor, "cells"], Int[Tensor, "1 p"]]:
     """Where each region starts in a flattened image, and its pixels (of all channels) from there on."""
     _, channels, height, width = shape
-    row, col, channel = (
-        torch.arange(*steps, device=device)
-        for steps in (
-            (0, height // region * region * width, region * width),
-            (0, width // region * region, region),
-            (0, channels * height * width, height * width),
-        )
-    )
-    inside = torch.arange(region, device=device)
-    square = inside[:, None] * width + inside
-    return (row[:, None] + col).flatten(), (channel[:, None, None] + square).view(1, -1)
+    row, col = torch.arange(height // region) * region, torch.arange(width // region) * region
+    inside, channel = torch.arange(region), torch.arange(channels)
+    corner = (row[:, None] * width + col).flatten()
+    offset = channel[:, None, None] * height * width + inside[:, None] * width + inside
+    return corner.to(device), offset.view(1, -1).to(device)
 
 
 def _ranked(

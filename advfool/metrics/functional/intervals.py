@@ -39,7 +39,7 @@ def bootstrap_interval(
     0.25 1.0
     """
     n, columns = len(values), values.shape[1:]
-    table = values.detach().double().cpu().reshape(n, -1).numpy()
+    table = values.detach().double().cpu().reshape(n, columns.numel()).numpy()
     there = ~np.isnan(table)
     table, there = np.where(there, table, 0.0), there.astype(float)
     enough = there.sum(axis=0) >= 2

@@ -34,7 +34,7 @@ def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
 def pearson(a: Maps, b: Others) -> Float[Tensor, "n"]:
     """Pearson's correlation of the values, from -1 to 1; NaN where a map is constant.
 
-    >>> pearson(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[0.5, 0.25, 0.0]]]))
+    >>> pearson(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]), torch.tensor([[[0.5, 0.0], [0.5, 0.0]]]))
     tensor([-1.], dtype=torch.float64)
     """
     check_pair("pearson", a, b)
@@ -76,7 +76,7 @@ def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
     covariance = _windowed(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variances + c2)
-    return (luminance * structure).mean(dim=(1, 2))
+    return (luminance * structure).mean(dim=(0, 1))
 
 
 def topk_intersection(a: Maps, b: Others, percent: float = 10.0) -> Float[Tensor, "n"]:
@@ -84,7 +84,7 @@ def topk_intersection(a: Maps, b: Others, percent: float = 10.0) -> Float[Tensor
 
     The number of positions is rounded up, ties go by index.
 
-    Source: Ghorbani, Abid and Zou 2019, Section 3 (top-k intersection).
+    Source: Ghorbani, Abid and Zou 2019 (top-k intersection).
     """
     check_pair("topk_intersection", a, b)
     tops = top_k_mask(a, percent).flatten(1), top_k_mask(b, percent).flatten(1)
@@ -103,11 +103,12 @@ def _is_constant(maps: Others) -> Bool[Tensor, "n"]:
     return flat.amax(dim=1) == flat.amin(dim=1)
 
 
-def _windowed(maps: Maps) -> Maps:
-    """Means under the window of SSIM around each place, in sums of shifted maps: on CPUs far faster than conv2d."""
+def _windowed(maps: Maps) -> Float[Tensor, "h w n"]:
+    """Means under the window of SSIM around each place: sums of shifted maps, on CPUs far faster than conv2d."""
     down, across = (min(_RADIUS, side - 1) for side in maps.shape[1:])
     maps = F.pad(maps, (across, across, down, down), mode="reflect")
-    for dim, radius in ((1, down), (2, across)):
+    maps = maps.permute(1, 2, 0).contiguous()  # small maps in long rows
+    for dim, radius in ((0, down), (1, across)):
         weights = [math.exp(-((x / _SIGMA) ** 2) / 2) for x in range(-radius, radius + 1)]
         side = maps.shape[dim] - 2 * radius
         total = maps.narrow(dim, 0, side) * (weights[0] / sum(weights))

@@ -1,0 +1,257 @@
+"""Predictions, intervals, and the torchmetrics classes: over batches, over processes, and empty."""
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from sklearn.metrics import accuracy_score
+from torch import distributed, nn
+from torch.multiprocessing import spawn
+
+from advfool import metrics
+from advfool.metrics import functional
+
+PAIRS = {  # class: the function of each pair
+    metrics.SpearmanCorrelation: functional.spearman,
+    metrics.PearsonCorrelation: functional.pearson,
+    metrics.CosineSimilarity: functional.cosine,
+    metrics.SSIM: functional.ssim,
+    metrics.TopKIntersection: functional.topk_intersection,
+}
+LOGITS = {
+    metrics.PredictionAgreement: functional.prediction_agreement,
+    metrics.KLDivergence: functional.kl_divergence,
+}
+N = 7
+
+
+def images(n=N, seed=0):
+    """Pairs of maps, of which one pair has no similarity, pairs of logits, test losses, images with targets."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(2, n, 8, 8, generator=generator)
+    maps[:, 1] = 0
+    logits = torch.randn(2, n, 5, generator=generator)
+    losses = torch.rand(n, generator=generator)
+    losses[2] = torch.nan
+    return maps, logits, losses, torch.randn(n, 1, 8, 8, generator=generator), torch.arange(n) % 4
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+
+
+def updated(batches):
+    """All metrics, updated with the images of each batch."""
+    maps, logits, losses, pictures, targets = images()
+    found = [kind() for kind in (*PAIRS, *LOGITS)]
+    found += [metrics.FoolingSuccessRate((0.0, 0.5)), metrics.AOPC(steps=9, region=2, order="random")]
+    for batch in batches:
+        for metric in found[: len(PAIRS)]:
+            metric.update(*maps[:, batch])
+        for metric in found[len(PAIRS) : -2]:
+            metric.update(*logits[:, batch])
+        found[-2].update(losses[batch])
+        found[-1].update(network(), pictures[batch], targets[batch], maps[0, batch], index=torch.tensor(batch))
+    return found
+
+
+def values(found):
+    aopc = found[-1]
+    parts = [*(metric.compute() for metric in found), aopc.interval(), aopc.curve()]
+    return torch.cat([part.double().flatten() for part in parts])
+
+
+# Predictions
+
+
+def test_agreement_is_an_accuracy():
+    original, manipulated = torch.randn(2, 200, 3)
+    agreement = metrics.prediction_agreement(original, manipulated)
+    expected = accuracy_score(original.argmax(dim=1), manipulated.argmax(dim=1))
+    assert agreement.double().mean().item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_kl_divergence_is_scipys(dtype):
+    original, manipulated = (4 * torch.randn(2, 50, 10)).to(dtype)
+    p, q = (logits.double().softmax(dim=1).numpy() for logits in (original, manipulated))
+    found = metrics.kl_divergence(original, manipulated)
+    torch.testing.assert_close(found, torch.from_numpy(scipy.stats.entropy(p, q, axis=1)), rtol=1e-10, atol=1e-12)
+    assert (found > 0).all()
+
+
+def test_kl_divergence_of_equal_and_of_extreme_predictions():
+    logits = torch.tensor([[1000.0, 0.0, -1000.0], [0.1, 0.2, 0.3], [-7.0, 3.0, 90.0]])
+    assert metrics.kl_divergence(logits, logits + 3).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert (metrics.kl_divergence(logits, logits + torch.rand(3, 1)) >= 0).all()
+    assert metrics.kl_divergence(logits[:1], logits[:1].flip(1)).item() == pytest.approx(2000)
+
+
+# Intervals
+
+
+def test_bootstrap_is_scipys():
+    table = torch.rand(40, 3, dtype=torch.float64)
+    low, high = metrics.bootstrap_interval(table, level=0.9, draws=200, seed=4)
+    expected = scipy.stats.bootstrap(
+        (table.numpy(),),
+        np.mean,
+        n_resamples=200,
+        confidence_level=0.9,
+        method="percentile",
+        random_state=np.random.default_rng(4),
+    ).confidence_interval
+    np.testing.assert_allclose(low, expected.low, rtol=1e-12)
+    np.testing.assert_allclose(high, expected.high, rtol=1e-12)
+    column = metrics.bootstrap_interval(table[:, 1], level=0.9, draws=200, seed=4)
+    assert torch.stack(column).tolist() == pytest.approx([low[1].item(), high[1].item()])
+    assert metrics.bootstrap_interval(table[:, 1])[0] != metrics.bootstrap_interval(table[:, 1], seed=1)[0]
+
+
+def test_bootstrap_leaves_nan_out_of_the_means():
+    """The draws are the same, so the means over those that have a value are numpy's nanmean of them."""
+    column = torch.rand(30)
+    column[::4] = torch.nan
+    rng = np.random.default_rng(0)
+    means = np.nanmean(column.double().numpy()[rng.integers(0, 30, (1000, 30))], axis=1)
+    found = torch.stack(metrics.bootstrap_interval(column)).numpy()
+    np.testing.assert_allclose(found, np.percentile(means, [2.5, 97.5]), rtol=1e-12)
+
+
+def test_bootstrap_of_too_few_values_is_nan():
+    nan = torch.nan
+    table = torch.tensor([[nan, 1.0, 1.0, 0.5], [nan, nan, 1.0, 0.5], [nan, nan, nan, 0.5], [nan, nan, nan, 0.5]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        low, high = metrics.bootstrap_interval(table)
+        assert low.isnan().tolist() == high.isnan().tolist() == [True, True, False, False]
+        assert (low[2:] == torch.tensor([1, 0.5])).all()
+        assert (high[2:] == torch.tensor([1, 0.5])).all()
+        for few in (table[:1], table[:0], table[:, :1]):
+            assert torch.stack(metrics.bootstrap_interval(few)).isnan().all()
+        assert metrics.bootstrap_interval(torch.ones(1))[0].shape == ()
+
+
+def test_bootstrap_of_a_whole_validation_set_stays_small():
+    table = torch.rand(50_000, 40)
+    tracemalloc.start()
+    low, high = metrics.bootstrap_interval(table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 2**20
+    assert (low < table.mean(dim=0)).all()
+    assert (table.mean(dim=0) < high).all()
+    assert (high - low).mean().item() == pytest.approx(2 * 1.96 * (1 / 12 / 50_000) ** 0.5, rel=0.05)
+
+
+# Classes
+
+
+@pytest.mark.parametrize("batches", [[range(N)], [range(3), range(3, 7)], [[i] for i in range(N)]])
+def test_states_over_batches_are_the_functions_of_everything(batches):
+    maps, logits, losses, pictures, targets = images()
+    found = updated([list(batch) for batch in batches])
+    for metric, function in zip(found, PAIRS.values(), strict=False):
+        every = function(*maps)
+        torch.testing.assert_close(metric.compute(), every.nanmean())
+        assert metric.undefined == every.isnan().sum()
+    for metric, function in zip(found[len(PAIRS) :], LOGITS.values(), strict=False):
+        torch.testing.assert_close(metric.compute(), function(*logits).double().mean())
+    assert found[-2].compute() == functional.fooling_success_rate(losses, (0.0, 0.5))
+
+    curves = functional.aopc(network(), pictures, targets, maps[0], steps=9, region=2, order="random")
+    every = functional.aopc_value(curves)
+    torch.testing.assert_close(found[-1].compute(), every.mean())
+    torch.testing.assert_close(found[-1].curve(), curves.mean(dim=0))
+    low, high = scipy.stats.norm.interval(0.95, every.mean(), every.std() / N**0.5)
+    assert found[-1].interval().tolist() == pytest.approx([low, high], abs=1e-5)
+
+
+def test_aopc_numbers_images_as_they_come():
+    maps, _, _, pictures, targets = images()
+    one, two = metrics.AOPC(9, 2, order="random"), metrics.AOPC(9, 2, order="random")
+    one.update(network(), pictures, targets, maps[0])
+    for part in (slice(3), slice(3, 7)):
+        two.update(network(), pictures[part], targets[part], maps[0, part])
+    torch.testing.assert_close(one.curve(), two.curve())
+
+
+def test_classes_pass_their_settings_on():
+    maps, _, _, pictures, targets = images()
+    for metric, expected in (
+        (metrics.SSIM(data_range=2.0), functional.ssim(*maps, 2.0)),
+        (metrics.TopKIntersection(percent=30), functional.topk_intersection(*maps, 30)),
+    ):
+        metric.update(*maps)
+        torch.testing.assert_close(metric.compute(), expected.nanmean())
+    settings = {"steps": 3, "region": 1, "order": "least_relevant_first", "replacement": "uniform", "seed": 9}
+    settings["pixel_range"] = (0.0, [1.0])
+    metric = metrics.AOPC(**settings)
+    metric.update(network(), pictures, targets, maps[0])
+    expected = functional.aopc(network(), pictures, targets, maps[0], **settings)
+    torch.testing.assert_close(metric.curve(), expected.mean(dim=0))
+
+
+def test_nothing_seen_is_nan():
+    found = [kind() for kind in (*PAIRS, *LOGITS)] + [metrics.FoolingSuccessRate((0.0, 1.0)), metrics.AOPC(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torchmetrics: compute before update
+        assert all(metric.compute().isnan() for metric in found)
+    assert found[-1].curve().isnan().all()
+    assert found[-1].interval().isnan().all()
+    found[0].update(torch.zeros(2, 3, 3), torch.rand(2, 3, 3))
+    assert found[0].compute().isnan()
+    assert found[0].undefined == 2
+
+
+def test_one_image_has_no_interval():
+    aopc = updated([[4]])[-1]
+    assert aopc.compute().isfinite()
+    assert aopc.interval().isnan().all()
+
+
+def test_reset_starts_anew():
+    expected = values(updated([[0, 3]]))
+    found = updated([[0, 3]])
+    for metric in found:
+        metric.reset()
+    assert found[0].undefined == found[-1].count == 0
+    assert torch.equal(values(updated([[0, 3]])), expected)
+
+
+def test_success_rate_takes_losses_of_any_shape():
+    """Two losses for each image: active fooling."""
+    losses = torch.tensor([[0.1, 0.9], [torch.nan, 0.2]])
+    metric = metrics.FoolingSuccessRate((0.0, 0.5))
+    metric.update(losses)
+    metric.update(losses[:, 0])
+    assert metric.compute() == pytest.approx(3 / 6)
+
+
+def test_two_processes_agree_with_one(tmp_path):
+    """5 images in two batches here, 2 in one batch there; both processes know everything afterwards."""
+    expected = updated([[0, 1, 2], [3, 4], [5, 6]])
+    spawn(_process, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(found["values"], values(expected))
+        torch.testing.assert_close(found["in context"], expected[-1].curve())
+        assert found["undefined"] == expected[0].undefined == 1
+        assert found["own"] == [5, 2][rank]
+
+
+def _process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found = updated([[[0, 1, 2], [3, 4]], [[5, 6]]][rank])
+    with found[0].sync_context():
+        undefined = found[0].undefined.item()
+    with found[-1].sync_context():
+        curve = found[-1].curve()
+    results = {"values": values(found), "in context": curve, "undefined": undefined, "own": found[-1].count.item()}
+    torch.save(results, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
