@@ -36,8 +36,10 @@ format: setup  ## Formats the code and mends what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## Costs as ratios measured in one run
+bench: setup  ## Costs as ratios measured in one run: heatmaps and steps, metrics, evaluation
 	$(BIN)/python benchmarks/costs.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:  ## Removes what the other targets made (not the cache in ~/.cache/advfool)
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis
