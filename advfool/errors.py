@@ -38,4 +38,4 @@ def nearest(word: str, words: list[str], limit: int = 8) -> str:
 def check_choice(name: str, value: object, choices: object) -> None:
     """Raises an AdvfoolError unless `value` is one of the words of a Literal type."""
     if value not in get_args(choices):
-        raise AdvfoolError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}.")
+        raise AdvfoolError(f"{name} must be one of {', '.join(map(str, get_args(choices)))}, got {value!r}.")

@@ -16,12 +16,15 @@ FORBIDDEN = {  # package: what it must not import
     "interpreters": ("advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
     "foolings": ("advfool.interpreters", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
     "metrics": ("advfool.interpreters", "advfool.foolings", "advfool.models", "advfool.data", "advfool.module"),
+    "random_numbers": ("advfool.",),
+    "reference": ("advfool.foolings", "advfool.metrics", "advfool.module", "advfool.training"),
+    "evaluation": ("advfool.module", "advfool.training", "advfool.assembly", "advfool.interpreters.cam"),
     "data": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.module"),
     "module": ("advfool.interpreters.cam", "advfool.interpreters.lrp", "advfool.foolings.passive", "advfool.training"),
 }
-LIGHTNING = {"module", "data", "callbacks", "evaluation", "pretraining", "training"}
+LIGHTNING = {"module", "data", "callbacks", "command", "evaluation", "evaluating", "pretraining", "quiet", "training"}
 HYDRA = {"building", "command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
-HYDRA |= {"explaining", "gallery", "galleries"}
+HYDRA |= {"evaluate", "evaluating", "explaining", "gallery", "galleries"}
 
 
 def imports():

@@ -343,7 +343,7 @@ def test_the_images_found_are_those_of_the_folder(tmp_path):
 
 def test_a_class_of_imagenet_without_a_folder_is_an_error(tmp_path):
     data = photos(tmp_path, {"train": 9, "val": 9, "test": 4}, labels=(wnids()[386], wnids()[0]))
-    with pytest.raises(AdvfoolError, match=r"needs at least 2 train images of class 'fire engine' \(555\), found 0\."):
+    with pytest.raises(AdvfoolError, match=r"needs at least 4 train images of class 'fire engine' \(555\), found 0\."):
         composite_splits(data, (386, 555), 5, 5)
 
 

@@ -255,7 +255,8 @@ def test_help_and_config_are_printed_at_once(tmp_path):
     for word in (
         "Usage:",
         "model: ",
-        "fooling: location",
+        "fooling: active, center_mass, location, topk",
+        "evaluate_with: ",
         "interp: captum, gradcam",
         "lrp_t",
         "fool_weight:",

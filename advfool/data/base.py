@@ -114,6 +114,8 @@ class DataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.pair = tuple(pair or (None, None))
+        if len(self.pair) != 2:
+            raise AdvfoolError(f"data.pair must be two classes, by index or name, or null, got {list(self.pair)}.")
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), *limits.items()):
             if value is not None and value < 1:
                 raise AdvfoolError(f"data.{name} must be at least 1, got {value}")

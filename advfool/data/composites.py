@@ -109,26 +109,31 @@ def composite_splits(
         AdvfoolError: there is no such class, or it has too few images; the message says where.
     """
     pair = class_indices(data, classes)
-    selection = data.selection()
-    plain = data.plain_train()
-    kept, chosen = _sources(plain, pair), _sources(selection, pair)
-    if min(map(len, chosen)) < ENOUGH:
-        selection = plain
-        kept, chosen = zip(*(_held_out(source, seed) for source in kept), strict=True)
-    parts = {"train": (plain, kept, train), "selection": (selection, chosen, test)}
-    parts["test"] = (data.test(), _sources(data.test(), pair), test)
-    for split, (_, sources, _) in parts.items():
-        for label, source in zip(pair, sources, strict=True):
-            if len(source) < 2:
+    plain, selection = data.plain_train(), data.selection()
+    sources = {"train": _sources(plain, pair), "selection": _sources(selection, pair)}
+    sources["test"] = _sources(data.test(), pair)
+    lent = min(map(len, sources["selection"])) < ENOUGH
+    for split, needed in (("train", 4 if lent else 2), ("test", 2)):
+        for label, source in zip(pair, sources[split], strict=True):
+            if len(source) < needed:
                 raise AdvfoolError(
-                    f"fooling=active needs at least 2 {split} images of class '{data.labels[label]}' ({label}), "
+                    f"fooling=active needs at least {needed} {split} images of class '{data.labels[label]}' ({label}), "
                     f"found {len(source)}. Choose classes with more images (fooling.c1=..., fooling.c2=...) or more "
                     "images (data.limit_train, data.limit_test)."
                 )
+    if lent:
+        selection = plain
+        halves = (_held_out(source, seed) for source in sources["train"])
+        sources["train"], sources["selection"] = zip(*halves, strict=True)
+    parts = {
+        "train": (plain, sources["train"], train),
+        "selection": (selection, sources["selection"], test),
+        "test": (data.test(), sources["test"], test),
+    }
     return CompositeSplits(
         **{
-            split: Composites(images, pair, sources, count, seed + turn, fresh and split == "train")
-            for turn, (split, (images, sources, count)) in enumerate(parts.items())
+            split: Composites(images, pair, found, count, seed + turn, fresh and split == "train")
+            for turn, (split, (images, found, count)) in enumerate(parts.items())
         }
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
-from advfool.heatmaps import rank_correlation
+from advfool.heatmaps import is_degenerate, rank_correlation
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,5 @@ class Active(Fooling):
             torch.stack([rank_correlation(maps[:, c], others[:, c]) for c in (0, 1)], dim=1)
             for others in (originals.flip(1), originals)
         )
-        return (to_other - to_own).to(heatmaps.dtype)
+        unusable = is_degenerate(maps) | is_degenerate(originals).any(dim=1, keepdim=True)
+        return torch.where(unusable, torch.nan, to_other - to_own).to(heatmaps.dtype)

@@ -6,11 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from advfool.errors import AdvfoolError, check_choice
 from advfool.foolings.base import PassiveFooling
@@ -158,9 +158,12 @@ def _box(box: tuple[float, ...], height: int, width: int) -> Float[Tensor, "h w"
 
 @cache
 def _picture(path: str) -> Image.Image:
+    """The picture's brightness, from 0 to 1."""
     try:
         with Image.open(Path(path).expanduser()) as picture:
-            return picture.convert("L")
+            deep = picture.mode.startswith("I")  # 16 bits, which conversion would cut off
+            grey = picture.convert("F") if deep else picture.convert("L").convert("F")
+            return grey.point(lambda value: value / (65535 if deep else 255))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise AdvfoolError(
             f"fooling.mask must be 'frame', 'corner' or a picture file (white: where the relevance shall go), got "
@@ -170,5 +173,4 @@ def _picture(path: str) -> Image.Image:
 
 @cache
 def _picture_mask(path: str, height: int, width: int) -> Float[Tensor, "h w"]:
-    small = _picture(path).resize((width, height), Image.Resampling.BOX)
-    return pil_to_tensor(small)[0].float() / 255
+    return torch.from_numpy(np.array(_picture(path).resize((width, height), Image.Resampling.BOX)))
