@@ -27,7 +27,7 @@ from advfool.table import print_results
 
 log = logging.getLogger(__name__)
 OF_THE_RUN = ("model", "data", "fooling", "interp", "target", "seed", "fsr_images", "aopc", "cache")
-CONFIG = (*OF_THE_RUN, "run", "original", "manipulated", "evaluate_with", "pictures", "trainer")
+CONFIG = (*OF_THE_RUN, "run", "original", "manipulated", "evaluate_with", "pictures", "trainer", "callbacks")
 
 
 def evaluate(cfg: DictConfig) -> float:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from advfool.data.base import DataModule, Sample, Samples
 from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
-from advfool.heatmaps import is_degenerate, mass_inside, points_into
+from advfool.heatmaps import is_degenerate
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics import AOPC
 from advfool.metrics import functional as metrics
@@ -159,8 +159,8 @@ class Comparison(LightningModule):
             if self.has_boxes:
                 boxes = batch.box.flatten(0, found.dim() - 3) if found.dim() == 4 else batch.box
                 flat = found.flatten(0, -3)
-                columns[f"pointing/{interp}/{name}"] = points_into(flat, boxes, size).view(found.shape[:-2])
-                columns[f"mass/{interp}/{name}"] = mass_inside(flat, boxes, size).view(found.shape[:-2])
+                columns[f"pointing/{interp}/{name}"] = metrics.points_into(flat, boxes, size).view(found.shape[:-2])
+                columns[f"mass/{interp}/{name}"] = metrics.mass_inside(flat, boxes, size).view(found.shape[:-2])
         original, manipulated = (maps[name].nan_to_num(0).flatten(0, -3) for name in NETWORKS)
         for name, similarity in SIMILARITIES.items():
             columns[f"{name}/{interp}"] = similarity(original, manipulated).float().view(found.shape[:-2])

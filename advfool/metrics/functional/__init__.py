@@ -1,5 +1,6 @@
 """Metrics as pure functions: one value for each image, and what sums them up."""
 
+from advfool.heatmaps import mass_inside, points_into
 from advfool.metrics.functional.checks import BadMaps
 from advfool.metrics.functional.flipping import aopc, aopc_value
 from advfool.metrics.functional.intervals import bootstrap_interval, paired_interval
@@ -16,8 +17,10 @@ __all__ = [
     "fooling_success_rate",
     "is_fooled",
     "kl_divergence",
+    "mass_inside",
     "paired_interval",
     "pearson",
+    "points_into",
     "prediction_agreement",
     "spearman",
     "ssim",
