@@ -76,7 +76,7 @@ def measure(cfg: DictConfig, parts: Parts, manipulated: nn.Module, trainer: Trai
     pair = (parts.fooling.c1, parts.fooling.c2) if parts.composites else None
     metrics = summarise(results, list(parts.interpreters), parts.fooling, parts.data.classes, pair, cfg.seed)
     metrics |= {
-        "target": cfg.target,
+        "target": "label" if pair else cfg.target,
         "model": cfg.model.name,
         "target_layer": cfg.model.target_layer,
         "fooling": cfg.fooling.name,

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Subset
 from advfool.data.base import DataModule, Sample, Samples
 from advfool.errors import AdvfoolError
 from advfool.foolings.base import Fooling
-from advfool.heatmaps import is_degenerate
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics import AOPC
 from advfool.metrics import functional as metrics
@@ -154,8 +153,9 @@ class Comparison(LightningModule):
         columns: Table = {}
         size = tuple(batch.image.shape[-2:])
         for name, found in maps.items():
-            columns[f"test_loss/{interp}/{name}"] = self.fooling.test_loss(found, maps["original"])
-            columns[f"degenerate/{interp}/{name}"] = is_degenerate(found).float()
+            test_loss = self.fooling.test_loss(found, maps["original"])
+            columns[f"test_loss/{interp}/{name}"] = test_loss
+            columns[f"degenerate/{interp}/{name}"] = test_loss.isnan().float()
             if self.has_boxes:
                 boxes = batch.box.flatten(0, found.dim() - 3) if found.dim() == 4 else batch.box
                 flat = found.flatten(0, -3)

@@ -13,7 +13,6 @@ from torchmetrics.classification import MulticlassAccuracy
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError, Diverged
 from advfool.foolings.base import Fooling
-from advfool.heatmaps import is_degenerate
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics.states import FoolingSuccessRate
 from advfool.mixing import mix_images
@@ -154,7 +153,7 @@ class FoolingModule(LightningModule):
             )
             self.val_fsr.update(test_loss)
             self.val_test_loss.update(test_loss)
-            self.val_degenerate.update(is_degenerate(heatmaps).float())
+            self.val_degenerate.update(test_loss.isnan().float())
 
     def on_validation_epoch_end(self) -> None:
         name = self.interpreter.name

@@ -49,7 +49,10 @@ class KeptOriginal:
 
         def maps(targets: Int[Tensor, "n *two"]) -> Float[Tensor, "n *two h w"]:
             wanted = targets if targets.dim() == 2 else targets[:, None]
-            slot = (values["classes"][:, None] == wanted[:, :, None]).int().argmax(dim=2)
+            match = values["classes"][:, None] == wanted[:, :, None]
+            if not match.any(dim=2).all():
+                raise ValueError("Of some class no heatmap was kept: keep_original was given other targets.")
+            slot = match.int().argmax(dim=2)
             found = values["maps"].gather(1, slot[:, :, None, None].expand(-1, -1, *values["maps"].shape[2:]))
             return found if targets.dim() == 2 else found[:, 0]
 
@@ -112,6 +115,8 @@ def _compute(
 def _classes(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n *two"], targets: Targets) -> Int[Tensor, "n k"]:
     if targets == "label":
         return labels if labels.dim() == 2 else labels[:, None]
+    if targets == 1:  # with ties not always the first of topk
+        return logits.argmax(dim=1, keepdim=True)
     return logits.topk(min(targets, logits.shape[1]), dim=1).indices
 
 

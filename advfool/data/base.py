@@ -44,8 +44,8 @@ class Samples(Dataset, ABC):
         """The label of every sample, without reading images."""
 
     @abstractmethod
-    def digest(self) -> str:
-        """A hash of the content: of all that decides what the images are, and of no name."""
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        """A hash of the content: of all that decides what the images (or those at `indices`) are, and of no name."""
 
     def path(self, index: int) -> str | None:
         """The file a sample comes from, if it comes from one."""

@@ -44,9 +44,11 @@ class Composites(Samples):
     def labels(self) -> Int[Tensor, "n 2"]:
         return torch.tensor(self.classes).expand(self.count, 2)
 
-    def digest(self) -> str:
-        content = hashlib.sha256(self.data.digest().encode())
-        content.update(repr((self.classes, self.drawn and [part.tolist() for part in self.drawn])).encode())
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        images, places = self.drawn if indices is None else (part[indices] for part in self.drawn)
+        used, numbers = images.unique(return_inverse=True)
+        content = hashlib.sha256(self.data.digest(used.tolist()).encode())
+        content.update(repr((self.classes, numbers.tolist(), places.tolist())).encode())
         return content.hexdigest()
 
     def __getitem__(self, index: int) -> Sample:
@@ -103,7 +105,8 @@ def composite_splits(
 ) -> CompositeSplits:
     """Composites made from the data's own splits, `test` of them for the selection, too.
 
-    Where there are few selection images of the two classes, a seeded part of their training images takes their place.
+    Where there are few selection images of the two classes, a seeded part of their training images takes their place
+    (of the digits, which are drawings of scans, other drawings of the same scan may then be trained on).
 
     Raises:
         AdvfoolError: there is no such class, or it has too few images; the message says where.

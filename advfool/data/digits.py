@@ -89,10 +89,11 @@ class Digits(Samples):
     def labels(self) -> Int[Tensor, "n"]:
         return self.tensors["label"]
 
-    def digest(self) -> str:
+    def digest(self, indices: Sequence[int] | None = None) -> str:
         content = hashlib.sha256(repr((self.input.mean, self.input.std)).encode())
         for key in ("image", "label", "box"):
-            content.update(self.tensors[key].contiguous().numpy())
+            values = self.tensors[key] if indices is None else self.tensors[key][indices]
+            content.update(values.contiguous().numpy())
         return content.hexdigest()
 
     def __getitems__(self, indices: list[int]) -> Sample:

@@ -185,14 +185,15 @@ class Photos(Samples):
     def labels(self) -> Int[Tensor, "n"]:
         return torch.tensor([label for _, label in self.items])
 
-    def digest(self) -> str:
+    def digest(self, indices: Sequence[int] | None = None) -> str:
         def of_file(path: Path) -> bytes:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
 
-        content = hashlib.sha256(repr((self.transform, self.labels().tolist())).encode())
+        items = self.items if indices is None else [self.items[index] for index in indices]
+        content = hashlib.sha256(repr((self.transform, [label for _, label in items])).encode())
         with ThreadPoolExecutor() as pool:
-            for part in pool.map(of_file, (path for path, _ in self.items)):
+            for part in pool.map(of_file, (path for path, _ in items)):
                 content.update(part)
         return content.hexdigest()
 

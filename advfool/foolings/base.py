@@ -32,9 +32,9 @@ class Fooling(ABC):
     needs_composites: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        interval = tuple(float(edge) for edge in self.interval)
-        if len(interval) != 2 or not interval[0] <= interval[1]:
-            raise AdvfoolError(f"fooling.interval must be [lowest, highest] test loss, got {list(self.interval)}.")
+        interval = numbers(self.interval)
+        if interval is None or len(interval) != 2 or not interval[0] <= interval[1]:
+            raise AdvfoolError(f"fooling.interval must be [lowest, highest] test loss, got {self.interval}.")
         object.__setattr__(self, "interval", interval)
 
     @abstractmethod
@@ -68,6 +68,14 @@ class PassiveFooling(Fooling):
         self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None
     ) -> Float[Tensor, "n"]:
         """The test loss of non-negative maps."""
+
+
+def numbers(values: object) -> tuple[float, ...] | None:
+    """A list of numbers as a tuple, or None where it is something else."""
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        return None
 
 
 def _rectified(heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:

@@ -1,5 +1,6 @@
 """Passive foolings: heatmaps that say nothing about the image."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from advfool.errors import AdvfoolError, check_choice
-from advfool.foolings.base import PassiveFooling
+from advfool.foolings.base import PassiveFooling, numbers
 from advfool.heatmaps import SMALLEST_MAP, centroid, corner_mask, frame_mask, top_k_mask
 
+log = logging.getLogger(__name__)
 Inside = Literal[0, -1]
 Norm = Literal[1, 2]
 
@@ -44,6 +46,14 @@ class Location(PassiveFooling):
             object.__setattr__(self, "box", _checked_box(self.box))
         elif self.mask not in ("frame", "corner"):
             _picture(self.mask)  # fails now rather than later
+        empty = self._mask(56, 56).square().mean().item()  # the test loss of a map without relevance
+        if self.interval[0] <= empty <= self.interval[1]:
+            log.warning(
+                "fooling=location: the mask covers so little (%.0f %%) that nearly empty maps count as fooled. Give an "
+                "interval that ends below %.2f (fooling.interval=[0,...]).",
+                100 * empty,
+                empty,
+            )
 
     def penalty(
         self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
@@ -108,7 +118,8 @@ class TopK(PassiveFooling):
 class CenterMass(PassiveFooling):
     """Moves the centre of mass of every heatmap away from where it was: `-L1(C(h(w)), C(h(w0)))`, in map pixels.
 
-    C is the expected (row, col) under h / sum(h), of the positive part of h. A map without mass counts as unmoved.
+    C is the expected (row, col) under h / sum(h), of the positive part of h. A map without positive relevance counts
+    as unmoved and carries no gradient.
     test_norm: 1, or 2 for the distance that the authors' program tests with.
 
     Source: Heo et al. 2019, eq. 5. The test loss is the distance divided by the map's diagonal, at most 1; fooled
@@ -138,11 +149,10 @@ class CenterMass(PassiveFooling):
 
 
 def _checked_box(box: Sequence[float]) -> tuple[float, ...]:
-    edges = tuple(float(edge) for edge in box)
-    if len(edges) != 4 or not (0 <= edges[0] < edges[2] <= 1 and 0 <= edges[1] < edges[3] <= 1):
+    edges = numbers(box)
+    if edges is None or len(edges) != 4 or not (0 <= edges[0] < edges[2] <= 1 and 0 <= edges[1] < edges[3] <= 1):
         raise AdvfoolError(
-            "fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got "
-            f"{list(box)}."
+            f"fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got {box}."
         )
     return edges
 
