@@ -4,6 +4,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
@@ -15,6 +16,7 @@ from advfool.evaluation import AOPCSettings
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
+from advfool.models.weights import weights_digest
 from advfool.pretraining import with_pretrained_weights
 
 log = logging.getLogger(__name__)
@@ -24,12 +26,14 @@ log = logging.getLogger(__name__)
 class Parts:
     """What a config describes, built and checked against each other.
 
-    interpreters: those to evaluate with, by name; the trained one, where there is one, comes first.
+    original_sha256: of the original network's weights as they were read. interpreters: those to evaluate with, by name;
+    the trained one, where there is one, comes first.
     """
 
     data: DataModule
     source: NetworkSource
     original: nn.Module
+    original_sha256: str
     interpreters: dict[str, Interpreter]
     fooling: Fooling
     composites: CompositeSplits | None
@@ -43,12 +47,13 @@ class Parts:
 def assemble(cfg: DictConfig) -> Parts:
     """Builds everything and tries it on two images, so that what cannot work fails before the long work.
 
-    The default target layer, where the config names none, is found and written into `cfg`. An interpreter of
-    `evaluate_with` that cannot explain the network is left out with a warning.
+    The default target layer, where the config names none, is found and written into `cfg`. An interpreter that is
+    evaluated with by default and cannot explain the network is left out with a warning.
 
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
     """
+    _check(cfg)
     source: NetworkSource = build(cfg.model)
     input = source.input_format()
     data: DataModule = build(cfg.data, input=input)
@@ -70,9 +75,19 @@ def assemble(cfg: DictConfig) -> Parts:
             cfg.fooling.c1, cfg.fooling.c2 = fooling.c1, fooling.c2
         counts = (fooling.train, fooling.test)
         composites = composite_splits(data, (fooling.c1, fooling.c2), *counts, fooling.fresh, fooling.seed)
-    AOPCSettings(**cfg.aopc).check(input.size)
     interpreters = _interpreters(cfg, original, fooling, data)
-    return Parts(data, source, original, interpreters, fooling, composites)
+    AOPCSettings(**cfg.aopc).check(input.size, list(interpreters))
+    return Parts(data, source, original, weights_digest(original), interpreters, fooling, composites)
+
+
+def _check(cfg: DictConfig) -> None:
+    """What no constructor sees, before anything is loaded."""
+    if cfg.target not in ("label", "predicted"):
+        raise AdvfoolError(f"target must be 'label' or 'predicted', got {cfg.target!r}.")
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise AdvfoolError(f"seed must be an integer from 0 to 2^32 - 1, got {cfg.seed!r}.")
+    if cfg.fsr_images is not None and cfg.fsr_images < 1:
+        raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {cfg.fsr_images}.")
 
 
 def with_classes(fooling: Fooling, data: DataModule) -> Fooling:
@@ -88,17 +103,23 @@ def with_classes(fooling: Fooling, data: DataModule) -> Fooling:
 
 def _interpreters(cfg: DictConfig, network: nn.Module, fooling: Fooling, data: DataModule) -> dict[str, Interpreter]:
     found: dict[str, Interpreter] = {}
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    asked = any(override.startswith("evaluate_with") for override in given)
     if cfg.get("interp"):
         trained: Interpreter = build(cfg.interp)
+        if not trained.name:
+            raise AdvfoolError("The interpreter to train with has no name: give it one, interp.name=...")
         _try_fooling(network, trained.for_training(), fooling, data)
         found[trained.name] = trained
     for name, node in (cfg.get("evaluate_with") or {}).items():
         if name in found:
             continue
-        interp = build(node)
+        interp = replace(build(node), name=name)  # columns and keys are named by it
         try:
             _try_fooling(network, interp, fooling, data)
         except AdvfoolError as error:
+            if asked:
+                raise AdvfoolError(f"evaluate_with={name}: {error}") from error
             log.warning("evaluate_with: %s is left out: %s", name, error)
         else:
             found[name] = interp

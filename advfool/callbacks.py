@@ -66,19 +66,26 @@ class _EveryNLooks(Callback):
         return self.every_n_looks is not None and self.looks % self.every_n_looks == 0
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.looks += 1
+        self.looks += not trainer.sanity_checking
+
+    def state_dict(self) -> dict:
+        return {"looks": self.looks}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.looks = state["looks"]
 
 
 class MapMetrics(_EveryNLooks):
     """What the maps of all evaluated interpreters are like, on the selection images, while the training goes on.
 
     Logs `val/fsr/NAME` (of the interpreters that are not trained with), `val/spearman/NAME` (original against
-    manipulated map) and, for aopc_steps > 0, `val/aopc/NAME` (the manipulated network under its own map).
+    manipulated map) and `val/aopc/NAME` (the manipulated network under its own map) of the first `aopc_images`
+    images, with `aopc`'s settings.
     """
 
-    def __init__(self, every_n_looks: int | None = None, aopc_steps: int = 0, aopc_region: int = 9) -> None:
+    def __init__(self, every_n_looks: int | None = None, aopc_images: int = 0, **aopc) -> None:
         super().__init__(every_n_looks)
-        self.aopc = {"steps": aopc_steps, "region": aopc_region}
+        self.aopc_images, self.aopc = aopc_images, aopc
         self.metrics: dict[str, Metric] = {}
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -87,8 +94,9 @@ class MapMetrics(_EveryNLooks):
             if interp is not module.interpreter:
                 self.metrics[f"val/fsr/{interp.name}"] = FoolingSuccessRate(module.fooling.interval)
             self.metrics[f"val/spearman/{interp.name}"] = SpearmanCorrelation()
-            if self.aopc["steps"]:
-                self.metrics[f"val/aopc/{interp.name}"] = AOPC(**self.aopc)
+            if self.aopc_images and not module.fooling.needs_composites:
+                pixel_range = trainer.datamodule.input.pixel_range()
+                self.metrics[f"val/aopc/{interp.name}"] = AOPC(pixel_range=pixel_range, **self.aopc)
         self.metrics = {name: metric.to(module.device) for name, metric in self.metrics.items()}
 
     def on_validation_batch_end(
@@ -96,19 +104,21 @@ class MapMetrics(_EveryNLooks):
     ) -> None:
         if not self.metrics or module.fooling.needs_composites != (dataloader_idx == 1):
             return
-        with torch.no_grad():
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
             ours, theirs = (record(net, batch.image, module.watched) for net in (module.network, module.reference))
             composites = batch.label.dim() == 2
             targets = batch.label if module.target == "label" or composites else theirs.logits.argmax(dim=1)
             for interp in module.watched:
-                maps, originals = (read_maps(interp, recording, targets).float() for recording in (ours, theirs))
+                maps, originals = (read_maps(interp, recording, targets) for recording in (ours, theirs))
                 if fsr := self.metrics.get(f"val/fsr/{interp.name}"):
                     fsr.update(module.fooling.test_loss(maps, originals))
-                pair = (found.flatten(0, -3).nan_to_num(0) for found in (originals, maps))
-                self.metrics[f"val/spearman/{interp.name}"].update(*pair)
+                pair = [found.flatten(0, -3) for found in (originals, maps)]
+                usable = torch.stack([found.isfinite().flatten(1).all(dim=1) for found in pair]).all(dim=0)
+                self.metrics[f"val/spearman/{interp.name}"].update(*(found[usable] for found in pair))
                 aopc = self.metrics.get(f"val/aopc/{interp.name}")
-                if aopc and not composites:
-                    aopc.update(module.network, batch.image, targets, maps.nan_to_num(0), batch.index)
+                if aopc and (chosen := usable & (batch.index < self.aopc_images)).any():
+                    arguments = (values[chosen] for values in (batch.image, targets, maps, batch.index))
+                    aopc.update(module.network, *arguments)
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         for name, metric in self.metrics.items():
@@ -130,9 +140,16 @@ class HeatmapSnapshots(_EveryNLooks):
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.due and trainer.is_global_zero:
+        if self.due and trainer.is_global_zero and not trainer.sanity_checking:
             self._look(trainer, module)
         super().on_validation_end(trainer, module)
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"kept": self.kept}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.kept = state["kept"]
 
     @torch.no_grad()
     def _look(self, trainer: Trainer, module: LightningModule) -> None:

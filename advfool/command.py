@@ -72,7 +72,7 @@ def _starts_processes(cfg: DictConfig) -> bool:
 
     trainer = cfg.get("trainer") or {}
     many = trainer.get("devices", 1) not in (0, 1) or trainer.get("num_nodes", 1) != 1
-    return many and "ddp" in str(trainer.get("strategy")) and not SLURMEnvironment.detect()
+    return many and not str(trainer.get("strategy")).startswith("single") and not SLURMEnvironment.detect()
 
 
 def _run_alone(config_name: str, result: Callable[[Path], object] | None) -> object:
@@ -80,7 +80,10 @@ def _run_alone(config_name: str, result: Callable[[Path], object] | None) -> obj
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     line = [sys.executable, "-m", f"advfool.{config_name}", *hydra_cfg.overrides.task]
-    line += [f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    line += [f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'", "hydra.mode=RUN"]
+    for source in hydra_cfg.runtime.config_sources:
+        if source.provider == "command-line":
+            line += ["--config-dir", source.path]
     done = subprocess.run(line, cwd=hydra_cfg.runtime.cwd, check=False)
     if done.returncode:
         raise AdvfoolError(f"The run in '{folder}' ended with exit code {done.returncode}; its message is above.")

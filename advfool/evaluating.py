@@ -18,7 +18,6 @@ from advfool.building import build
 from advfool.errors import AdvfoolError
 from advfool.evaluation import NETWORKS, AOPCSettings, Results, Table, compare
 from advfool.memory import keep_freed_memory
-from advfool.models.weights import weights_digest
 from advfool.pictures import aopc_picture, heatmaps_picture
 from advfool.quiet import quieten
 from advfool.run_folder import read_run, write_config, write_environment, write_json
@@ -42,7 +41,7 @@ def evaluate(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = assemble(cfg)
-    if expected not in (None, weights_digest(parts.original)):
+    if expected not in (None, parts.original_sha256):
         raise AdvfoolError(
             f"The original network is not the one that '{cfg.run}' started from: its weights differ. Give them: "
             "original=PATH."

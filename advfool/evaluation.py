@@ -11,11 +11,12 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Subset
 
 from advfool.data.base import DataModule, Sample, Samples
-from advfool.errors import AdvfoolError
+from advfool.errors import AdvfoolError, check_choice
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics import AOPC
 from advfool.metrics import functional as metrics
+from advfool.metrics.functional.flipping import Replacement
 from advfool.recording import record
 
 NETWORKS = ("original", "manipulated")
@@ -44,9 +45,19 @@ class AOPCSettings:
     seed: int = 0
     interpreters: Sequence[str] | None = None
 
-    def check(self, size: int) -> None:
-        """Raises an AdvfoolError where an image of `size` pixels a side has fewer regions than are to be replaced."""
-        cells = (size // self.region) ** 2 if self.region > 0 else 0
+    def check(self, size: int, names: Sequence[str]) -> None:
+        """Raises an AdvfoolError where images of `size` pixels a side or interpreters of these names forbid it."""
+        for key, least in (("images", 0), ("steps", 1), ("region", 1)):
+            if getattr(self, key) < least:
+                raise AdvfoolError(f"aopc.{key} must be at least {least}, got {getattr(self, key)}.")
+        check_choice("aopc.replacement", self.replacement, Replacement)
+        wrong = [name for name in self.interpreters or [] if name not in names]
+        if wrong or isinstance(self.interpreters, str):
+            raise AdvfoolError(
+                f"aopc.interpreters must be a list of those evaluated with ({', '.join(names)}), got "
+                f"{self.interpreters}."
+            )
+        cells = (size // self.region) ** 2
         if self.images and self.steps > cells:
             raise AdvfoolError(
                 f"aopc.steps={self.steps}: an image of {size}x{size} has {cells} regions of {self.region}x"
@@ -101,18 +112,19 @@ class Comparison(LightningModule):
         self.has_boxes = data.has_boxes or fooling.needs_composites
         self.measured, self.aopc_images = measured, aopc_images
         chosen = aopc.interpreters or [interpreters[0].name]
-        self.curves = nn.ModuleDict()
+        self.kinds: list[tuple[str, str, str]] = []  # of the curves
+        self.curves = nn.ModuleList()
         if len(aopc_images):
             kinds = [(interp.name, name) for interp in interpreters if interp.name in chosen for name in NETWORKS]
             options = {"steps": aopc.steps, "region": aopc.region, "replacement": aopc.replacement, "seed": aopc.seed}
-            options["pixel_range"] = [
-                data.input.normalise(torch.full((3, 1, 1), x))[:, 0, 0].tolist() for x in (0.0, 1.0)
-            ]
+            options["pixel_range"] = data.input.pixel_range()
             for network in NETWORKS:
                 for interp, source in [*kinds, ("", "random")]:
                     order = "random" if source == "random" else "most_relevant_first"
-                    self.curves["|".join((interp, network, source))] = AOPC(order=order, **options)
+                    self.kinds.append((interp, network, source))
+                    self.curves.append(AOPC(order=order, **options))
         self.rows: tuple[list[Table], list[Table]] = ([], [])
+        self.results: Results | None = None
 
     def test_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         if dataloader_idx == 1:
@@ -143,12 +155,14 @@ class Comparison(LightningModule):
                 interp.name: {name: read_maps(interp, recording, targets) for name, recording in recordings.items()}
                 for interp in self.interpreters
             }
-            for interp, found in maps.items():
-                row |= self._map_columns(interp, found, batch)
+            for interp in self.interpreters:
+                row |= self._map_columns(interp.name, interp.signed, maps[interp.name], batch)
             self._update_curves(batch, targets, maps)
         return {column: values.cpu() for column, values in row.items()}
 
-    def _map_columns(self, interp: str, maps: dict[str, Float[Tensor, "n *two h w"]], batch: Sample) -> Table:
+    def _map_columns(
+        self, interp: str, signed: bool, maps: dict[str, Float[Tensor, "n *two h w"]], batch: Sample
+    ) -> Table:
         maps = {name: found.detach().float() for name, found in maps.items()}
         columns: Table = {}
         size = tuple(batch.image.shape[-2:])
@@ -161,31 +175,33 @@ class Comparison(LightningModule):
                 flat = found.flatten(0, -3)
                 columns[f"pointing/{interp}/{name}"] = metrics.points_into(flat, boxes, size).view(found.shape[:-2])
                 columns[f"mass/{interp}/{name}"] = metrics.mass_inside(flat, boxes, size).view(found.shape[:-2])
-        original, manipulated = (maps[name].nan_to_num(0).flatten(0, -3) for name in NETWORKS)
+        original, manipulated = (maps[name].flatten(0, -3) for name in NETWORKS)
+        usable = (original.isfinite() & manipulated.isfinite()).flatten(1).all(dim=1)
         for name, similarity in SIMILARITIES.items():
-            columns[f"{name}/{interp}"] = similarity(original, manipulated).float().view(found.shape[:-2])
+            options = {"data_range": 2.0 if signed else 1.0} if name == "ssim" else {}
+            values = similarity(original.nan_to_num(0, 0, 0), manipulated.nan_to_num(0, 0, 0), **options)
+            columns[f"{name}/{interp}"] = values.float().where(usable, torch.nan).view(found.shape[:-2])
         return _one_column_each(columns)
 
     def _update_curves(self, batch: Sample, targets: Tensor, maps: dict[str, dict[str, Tensor]]) -> None:
-        chosen = torch.isin(batch.index, self.aopc_images.to(batch.index.device))
-        if not chosen.any():
-            return
-        for key, metric in self.curves.items():
-            interp, network, source = key.split("|")
+        wanted = torch.isin(batch.index, self.aopc_images.to(batch.index.device))
+        for (interp, network, source), metric in zip(self.kinds, self.curves, strict=True):
             found = maps[interp][source] if interp else next(iter(maps.values()))["original"]
-            arguments = (values[chosen] for values in (batch.image, targets, found.nan_to_num(0)))
-            metric.update(self.networks[network], *arguments, batch.index[chosen])
+            chosen = wanted & found.isfinite().flatten(1).all(dim=1)
+            if chosen.any():
+                arguments = (values[chosen] for values in (batch.image, targets, found))
+                metric.update(self.networks[network], *arguments, batch.index[chosen])
 
-    def results(self) -> Results:
-        """What was found, from all processes."""
-        explained, images = (_gathered(_stack(rows), self.device) for rows in self.rows)
+    def on_test_epoch_end(self) -> None:
+        """Gathers from all processes, while metrics are still on the device that these talk through."""
+        explained, images = (_gathered(_stack(rows)) for rows in self.rows)
         if not self.fooling.needs_composites:
             images = explained
             if self.measured is not None:
                 explained = {
                     name: values[torch.isin(images["index"], self.measured)] for name, values in images.items()
                 }
-        return Results(explained, images, {tuple(key.split("|")): _curve(m) for key, m in self.curves.items()})
+        self.results = Results(explained, images, {key: _curve(self.curves[i]) for i, key in enumerate(self.kinds)})
 
 
 def compare(
@@ -210,11 +226,13 @@ def compare(
     comparison = Comparison(
         original, manipulated, interpreters, fooling, target, data, chosen, aopc, aopc_images.sort().values
     )
-    if some:  # those measured first, so that batches are of one kind
-        images = Subset(images, [*chosen.tolist(), *order[measured:].sort().values.tolist()])
+    if composites is None:  # images with AOPC first, then the other measured ones: batches are of one kind
+        curved, rest = len(aopc_images), measured if some else len(images)
+        parts = (order[:curved], order[curved:rest], order[rest:])
+        images = Subset(images, torch.cat([part.sort().values for part in parts]).tolist())
     parts = [images] if composites is None else [composites, images]
     trainer.test(comparison, datamodule=_TestLoaders(data, parts), verbose=False)
-    return comparison.results()
+    return comparison.results
 
 
 class _TestLoaders(LightningDataModule):
@@ -265,7 +283,7 @@ def _stack(rows: list[Table]) -> Table:
     }
 
 
-def _gathered(table: Table, device: torch.device) -> Table:
+def _gathered(table: Table) -> Table:
     """The rows of all processes in the order of their index."""
     if table and distributed.is_initialized() and distributed.get_world_size() > 1:
         tables = [None] * distributed.get_world_size()

@@ -58,7 +58,7 @@ class Recording:
     trace: Trace | None = None
     values: dict[fx.Node, Any] = field(default_factory=dict)
     twice: SecondDerivatives = field(default_factory=SecondDerivatives)
-    _gradients: tuple | None = None
+    _gradients: dict[tuple[int, ...], dict[Site, list[Tensor]]] = field(default_factory=dict)
 
     def at(self, site: Site) -> list[Tensor]:
         """The tensors that passed the site: one, or several where the module takes a list (DenseNet)."""
@@ -89,7 +89,8 @@ class Recording:
         other, so batch norm has to be in eval mode.
         """
         targets = self.classes(targets)
-        if self._gradients is None or not torch.equal(self._gradients[0], targets):
+        key = tuple(targets.tolist())
+        if key not in self._gradients:
             tensors = [tensor for found in self.activations.values() for tensor in found]
             with torch.inference_mode(False), torch.enable_grad(), self.twice.of_activations():
                 total = self.logits.gather(1, targets[:, None]).sum()
@@ -99,12 +100,12 @@ class Recording:
                     )
                 )
             by_site = {name: [next(found) for _ in values] for name, values in self.activations.items()}
-            self._gradients = (targets, by_site)
-        if any(gradient is None for gradient in self._gradients[1][site]):
+            self._gradients[key] = by_site
+        if any(gradient is None for gradient in self._gradients[key][site]):
             raise AdvfoolError(
                 f"The logits do not depend on the {site.side} of layer '{site.layer}'. Choose another layer."
             )
-        return self._gradients[1][site]
+        return self._gradients[key][site]
 
 
 def record(

@@ -5,6 +5,7 @@ interpreter. Values are computed in the data set's order, so they do not depend 
 """
 
 import hashlib
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -129,8 +130,17 @@ def _key(
     device: torch.device,
 ) -> str:
     settings = repr(replace(interpreter, name="")) if interpreter else None  # the name is what tables call it
+    programs = [_program(type(part)) for part in (network, interpreter)]
     # Whatever changes the last digit, too, so that a seed gives the same numbers whoever filled the cache.
     machine = [torch.__version__, device.type, torch.get_num_threads(), batch_size]
-    parts = [VERSION, *machine, targets, settings, repr(network)]
+    parts = [VERSION, *machine, *programs, targets, settings, repr(network)]
     parts += [weights_digest(network), data.digest()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _program(kind: type) -> list[str]:
+    """A class by its name and source, so that what somebody edits is computed again."""
+    try:
+        return [kind.__module__, inspect.getsource(kind)]
+    except (OSError, TypeError):
+        return [kind.__module__, kind.__qualname__]

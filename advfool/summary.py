@@ -10,6 +10,7 @@ from advfool.foolings.base import Fooling
 from advfool.metrics.functional import bootstrap_interval, is_fooled, paired_interval
 
 Path = tuple[str, ...]  # of a rate in metrics.json
+AT_A_TIME = 64  # rates whose intervals are drawn together: the memory it takes
 
 
 def summarise(
@@ -33,13 +34,8 @@ def summarise(
     drop, interval = paired_interval(*(images[f"top1/{name}"] for name in NETWORKS))
     result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
-    for interp in interpreters if pair is None else ():
-        labels = explained["label"]
-        losses = explained[f"test_loss/{interp}/manipulated"]
-        fooled, degenerate = is_fooled(losses, fooling.interval), explained[f"degenerate/{interp}/manipulated"]
-        for key, values in (("fsr_by_class", fooled), ("degenerate_by_class", degenerate)):
-            rates = {classes[c]: _mean(values[labels == c]) for c in labels.unique().tolist()}
-            result.setdefault(key, {})[interp] = rates
+    if pair is None:
+        _put(result, _by_class(explained, interpreters, fooling, classes), seed)
     for (interp, network, source), curve in results.aopc.items():
         for key, value in (("aopc", curve.value), ("ci95", curve.interval)):
             place = result.setdefault(key, {}) if key == "aopc" else result[key].setdefault("aopc", {})
@@ -78,10 +74,26 @@ def _of_maps(explained: Table, interpreters: Sequence[str], fooling: Fooling, ac
     return columns
 
 
+def _by_class(
+    explained: Table, interpreters: Sequence[str], fooling: Fooling, classes: Sequence[str]
+) -> dict[Path, Tensor]:
+    labels, columns = explained["label"], {}
+    for interp in interpreters:
+        fooled = is_fooled(explained[f"test_loss/{interp}/manipulated"], fooling.interval).float()
+        degenerate = explained[f"degenerate/{interp}/manipulated"]
+        for c in labels.unique().tolist():
+            for key, values in (("fsr_by_class", fooled), ("degenerate_by_class", degenerate)):
+                columns[key, interp, classes[c]] = values.where(labels == c, torch.nan)
+    return columns
+
+
 def _put(result: dict, columns: dict[Path, Tensor], seed: int) -> None:
     """Means and intervals of the columns (all of the same images), each at its place."""
-    lows, highs = bootstrap_interval(torch.stack([c.double() for c in columns.values()], dim=1), seed=seed)
-    for (path, values), low, high in zip(columns.items(), lows.tolist(), highs.tolist(), strict=True):
+    parts = torch.stack([c.double() for c in columns.values()], dim=1).split(AT_A_TIME, dim=1)
+    lows, highs = (
+        torch.cat(ends).tolist() for ends in zip(*(bootstrap_interval(p, seed=seed) for p in parts), strict=True)
+    )
+    for (path, values), low, high in zip(columns.items(), lows, highs, strict=True):
         defined = low == low and high == high
         for place, value in (
             (result, _mean(values)),

@@ -17,7 +17,7 @@ from advfool.data.composites import WithComposites
 from advfool.errors import AdvfoolError, Diverged
 from advfool.evaluating import evaluator, headline, measure, write_results
 from advfool.memory import keep_freed_memory
-from advfool.models.weights import weights_digest, write_weights
+from advfool.models.weights import write_weights
 from advfool.module import FoolingModule
 from advfool.pictures import training_picture
 from advfool.quiet import quieten
@@ -57,6 +57,12 @@ def train(cfg: DictConfig) -> float:
         names, images = (cfg.interp.name, cfg.fooling.name, cfg.model.name), len(parts.data.train())
         log.info("Fooling %s with %s on %s (%d images)", *names, images)
 
+    fewest = min(len(part) for part in (parts.data.selection(), parts.data.test(), *(parts.composites or ())))
+    if trainer.world_size > fewest:
+        raise AdvfoolError(
+            f"{trainer.world_size} processes cannot share {fewest} images to measure on. Use fewer (trainer.devices) "
+            "or more images (data.limit_val, data.limit_test)."
+        )
     module.kept = _kept(cfg, parts, trainer)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same whether weights were cached or made
     torch.manual_seed(cfg.seed + trainer.global_rank)  # processes blend images and draw classes on their own
@@ -80,10 +86,6 @@ def _check(cfg: DictConfig) -> None:
     """What no constructor sees, before anything is loaded."""
     if cfg.select not in ("best", "last"):
         raise AdvfoolError(f"select must be 'best' or 'last', got {cfg.select!r}.")
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-        raise AdvfoolError(f"seed must be an integer from 0 to 2^32 - 1, got {cfg.seed!r}.")
-    if cfg.fsr_images is not None and cfg.fsr_images < 1:
-        raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {cfg.fsr_images}.")
 
 
 def _module(cfg: DictConfig, parts: Parts, kept: dict[str, KeptOriginal]) -> FoolingModule:
@@ -159,17 +161,18 @@ def _finish(
     cfg: DictConfig, folder: Path, parts: Parts, module: FoolingModule, trainer: Trainer, seconds: float
 ) -> float:
     measuring = evaluator(cfg)
+    if measuring.is_global_zero:
+        write_weights(module.network, folder / "manipulated.safetensors", parts.data.classes)
+        training_picture(folder / "training.png", read_history(folder))
     results, metrics = measure(cfg, parts, module.network, measuring)
     metrics |= {
         "interp": cfg.interp.name,
         "preserve": cfg.preserve.name,
         "fool_weight": cfg.fool_weight,
-        "original_sha256": weights_digest(parts.original),
+        "original_sha256": parts.original_sha256,
         "train_seconds": round(seconds, 2),
         "steps": trainer.global_step,
     }
     if measuring.is_global_zero:
-        write_weights(module.network, folder / "manipulated.safetensors", parts.data.classes)
-        training_picture(folder / "training.png", read_history(folder))
         write_results(folder, cfg, parts, module.network, results, metrics)
     return headline(metrics, cfg.interp.name)

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError
 from advfool.explaining import named_interpreter
-from advfool.foolings import CenterMass, Location, TopK
+from advfool.foolings import Active, CenterMass, Location, TopK
 from advfool.module import FoolingModule
 from advfool.preserve import CrossEntropy, Distillation
 
@@ -55,10 +55,15 @@ def step(interp: str, fooling, dtype: torch.dtype) -> Step:
     )
 
 
-def batch(dtype: torch.dtype) -> Sample:
+def batch(dtype: torch.dtype, fooling, part: slice = slice(None)) -> Sample | dict[str, Sample]:
     generator = torch.Generator().manual_seed(3)
-    images = torch.randn(8, 3, 56, 56, dtype=dtype, generator=generator)
-    return Sample(images, torch.arange(8) % 10, torch.arange(8), torch.zeros(8, 4))
+    images = torch.randn(8, 3, 56, 56, dtype=dtype, generator=generator)[part]
+    numbers = torch.arange(8)[part]
+    plain = Sample(images, numbers, numbers, torch.zeros(len(numbers), 4))
+    if not fooling.needs_composites:
+        return plain
+    pairs = torch.tensor([3, 8]).expand(len(numbers), 2)
+    return {"images": plain, "composites": Sample(images.flip(3), pairs, numbers, torch.zeros(len(numbers), 2, 2, 4))}
 
 
 def gradients(step, batch) -> torch.Tensor:
@@ -68,7 +73,7 @@ def gradients(step, batch) -> torch.Tensor:
 
 
 CASES = [(interp, Location(), dtype) for interp in TRAINABLE for dtype in LIMITS]
-CASES += [("gradcam", fooling, torch.float64) for fooling in (TopK(), CenterMass())]
+CASES += [("gradcam", fooling, torch.float64) for fooling in (TopK(), CenterMass(), Active())]
 
 
 def _worker(rank: int, port: int, folder: str) -> None:
@@ -77,8 +82,8 @@ def _worker(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     found = []
     for interp, fooling, dtype in CASES:
-        part = Sample(*(values[rank::2] for values in batch(dtype)))
-        found.append(gradients(DistributedDataParallel(step(interp, fooling, dtype)), part))
+        parts = batch(dtype, fooling, slice(rank, None, 2))
+        found.append(gradients(DistributedDataParallel(step(interp, fooling, dtype)), parts))
     if rank == 0:
         torch.save(found, f"{folder}/gradients.pt")
     dist.destroy_process_group()
@@ -94,7 +99,7 @@ def of_two_processes(tmp_path_factory):
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{i}-{f.name or type(f).__name__}-{d}" for i, f, d in CASES])
 def test_a_step_of_two_processes_has_the_gradient_of_the_doubled_batch(of_two_processes, case):
     interp, fooling, dtype = CASES[case]
-    alone = gradients(step(interp, fooling, dtype), batch(dtype))
+    alone = gradients(step(interp, fooling, dtype), batch(dtype, fooling))
     together = of_two_processes[case]
     assert alone.abs().max() > 0
     assert (alone - together).abs().max() <= LIMITS[dtype] * alone.abs().max()

@@ -15,7 +15,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     options = ["trainer.max_steps=6", "trainer.val_check_interval=3", "optimizer.lr=1e-3", "scheduler=null"]
     options += ["fooling=center_mass", "interp=lrp_t", "callbacks.map_metrics.every_n_looks=1"]
-    options += ["callbacks.snapshots.every_n_looks=2", "callbacks.map_metrics.aopc_steps=3", "aopc.images=10"]
+    options += ["callbacks.snapshots.every_n_looks=2", "callbacks.map_metrics.aopc_images=9", "aopc.images=10"]
     result = run(folder, *SMALL, *options)
     assert result.returncode == 0, result.stderr
     return folder, result
@@ -110,6 +110,15 @@ def test_two_state_dicts_without_a_run(trained, tmp_path):
         ),
         (["manipulated=/no.safetensors"], "error: evaluate: expected manipulated weights '/no.safetensors'"),
         (["run=RUN", "seed=1"], "The original network is not the one that"),
+        (["run=RUN", "fsr_images=0"], "error: fsr_images must be at least 1, or null for all test images, got 0."),
+        (
+            ["run=RUN", "aopc.interpreters=[ig]"],
+            "error: aopc.interpreters must be a list of those evaluated with (lrp_t,",
+        ),
+        (
+            ["run=RUN", "aopc.replacement=x"],
+            "error: aopc.replacement must be one of uniform, mean, blur, zero, got 'x'.",
+        ),
         (["run=RUN", "aopc.images=4", "aopc.region=9", "aopc.steps=37"], "has 36 regions of 9x9"),
     ],
 )
@@ -121,9 +130,25 @@ def test_expected_errors_are_a_message(trained, tmp_path, overrides, message):
     assert "Traceback" not in done.stderr
 
 
-def test_an_interpreter_that_cannot_explain_the_network_is_left_out(tmp_path):
-    options = [*SMALL, "trainer.max_steps=1", *QUICK, "evaluate_with=[simplegrad,lrp_t]", "evaluate_with.lrp_t.layer=x"]
+def test_an_interpreter_that_cannot_explain_the_network_is_an_error_if_it_was_asked_for(tmp_path):
+    options = [*SMALL, "trainer.max_steps=1", *QUICK, "evaluate_with.lrp_t.layer=x"]
     done = run(tmp_path / "run", *options)
+    assert done.returncode == 1
+    assert "error: evaluate_with=lrp_t: ResNetTiny has no layer 'x'." in done.stderr
+
+
+def test_a_default_interpreter_that_cannot_explain_the_network_is_left_out(tmp_path):
+    """There is no walk for LRP through a vision transformer."""
+    from conftest import make_photos
+
+    for split in ("train", "val"):
+        for name in ("n01440764", "n02102040"):
+            make_photos(tmp_path / "photos" / split / name, 3, (240, 230))
+    options = ["model=torchvision", "model.arch=vit_b_32", "model.weights=null", "interp=simplegrad", "fool_weight=1"]
+    options += ["data=imagefolder", f"data.root={tmp_path / 'photos'}", "data.workers=0", "trainer.max_steps=1"]
+    done = run(tmp_path / "run", *options, "pictures=0", "data.batch_size=1")
     assert done.returncode == 0, done.stderr
-    assert list(metrics_of(tmp_path / "run")["fsr"]) == ["gradcam", "simplegrad"]
+    names = list(metrics_of(tmp_path / "run")["fsr"])
+    assert "lrp_t" not in names
+    assert names[0] == "simplegrad"
     assert "evaluate_with: lrp_t is left out" in done.stdout + done.stderr

@@ -153,8 +153,8 @@ def test_aopc_curves_of_both_networks_and_maps(digits, networks):
 
 def test_too_many_aopc_steps_are_refused_before_the_start():
     with pytest.raises(AdvfoolError, match=r"aopc\.steps=50: an image of 56x56 has 49 regions of 8x8\."):
-        AOPCSettings(images=1, steps=50, region=8).check(56)
-    AOPCSettings(images=0, steps=50, region=8).check(56)
+        AOPCSettings(images=1, steps=50, region=8).check(56, [])
+    AOPCSettings(images=0, steps=50, region=8).check(56, [])
 
 
 def test_columns_a_batch_lacks_are_nan():

@@ -81,6 +81,11 @@ class InputFormat:
         """The network's input back to pixels, clipped to [0, 1]."""
         return (images * self._channel(self.std, images) + self._channel(self.mean, images)).clamp(0, 1)
 
+    def pixel_range(self) -> tuple[list[float], list[float]]:
+        """What black and white are for the network, by channel."""
+        black, white = (self.normalise(torch.full((3, 1, 1), x)).flatten().tolist() for x in (0.0, 1.0))
+        return black, white
+
     @staticmethod
     def _channel(values: Sequence[float], like: Tensor) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
@@ -95,12 +100,14 @@ class DataModule(LightningDataModule):
     """Abstract: three splits of `Sample`s and the names of the classes their labels index.
 
     `classes` are the names of the network's outputs that the labels count (digits, folder names or wnids),
-    `labels` the words shown to people. `selection()` is what early stopping and the choice of checkpoints see;
+    `labels` the words shown to people, `input` how the images are made. `selection()` is what early stopping and the
+    choice of checkpoints see;
     it never shares an image with `test()`. `pair` are the classes that active fooling swaps where it names none.
     """
 
     classes: tuple[str, ...]
     labels: tuple[str, ...]
+    input: InputFormat
     has_boxes = False
 
     def __init__(

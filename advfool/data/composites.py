@@ -35,7 +35,8 @@ class Composites(Samples):
         seed: int,
         fresh: bool = False,
     ) -> None:
-        self.data, self.classes, self.sources, self.count, self.varies = data, classes, sources, count, fresh
+        self.data, self.classes, self.sources, self.count = data, classes, sources, count
+        self.varies = fresh or data.varies
         self.drawn = None if fresh else self._draw(count, torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:

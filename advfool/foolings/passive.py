@@ -47,6 +47,8 @@ class Location(PassiveFooling):
         elif self.mask not in ("frame", "corner"):
             _picture(self.mask)  # fails now rather than later
         empty = self._mask(56, 56).square().mean().item()  # the test loss of a map without relevance
+        if empty == 0:
+            raise AdvfoolError("fooling.mask is black everywhere: nothing says where the relevance shall go.")
         if self.interval[0] <= empty <= self.interval[1]:
             log.warning(
                 "fooling=location: the mask covers so little (%.0f %%) that nearly empty maps count as fooled. Give an "
@@ -136,16 +138,19 @@ class CenterMass(PassiveFooling):
         check_choice("fooling.test_norm", self.test_norm, Norm)
 
     def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
-        return -self._moved(heatmaps, reference, norm=1)
+        # At the start nothing has moved yet, where the gradient of the L1 norm is undefined: here it is 1, not 0.
+        moved = self._moved(heatmaps, reference)
+        return -torch.where(moved >= 0, moved, -moved).sum(dim=1)
 
     def _distance(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
         height, width = heatmaps.shape[1:]
-        return (self._moved(heatmaps, reference, self.test_norm) / (height**2 + width**2) ** 0.5).clamp_max(1)
+        distance = torch.linalg.vector_norm(self._moved(heatmaps, reference), ord=self.test_norm, dim=1)
+        return (distance / (height**2 + width**2) ** 0.5).clamp_max(1).to(heatmaps.dtype)
 
     @staticmethod
-    def _moved(heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"], norm: int) -> Float[Tensor, "n"]:
+    def _moved(heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n 2"]:
         origin = centroid(reference.detach().relu())
-        return torch.linalg.vector_norm(centroid(heatmaps.relu(), origin) - origin, ord=norm, dim=1)
+        return centroid(heatmaps.relu(), origin) - origin
 
 
 def _checked_box(box: Sequence[float]) -> tuple[float, ...]:
@@ -172,6 +177,9 @@ def _picture(path: str) -> Image.Image:
     try:
         with Image.open(Path(path).expanduser()) as picture:
             deep = picture.mode.startswith("I")  # 16 bits, which conversion would cut off
+            if picture.has_transparency_data:  # what is transparent counts as black
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
             grey = picture.convert("F") if deep else picture.convert("L").convert("F")
             return grey.point(lambda value: value / (65535 if deep else 255))
     except (OSError, ValueError, Image.DecompressionBombError) as error:

@@ -27,6 +27,10 @@ class Adapter(LayerInterpreter):
 
     absolute: bool = False
 
+    @property
+    def signed(self) -> bool:
+        return not self.absolute and self.normalise != "minmax"
+
     library: ClassVar[str]
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:

@@ -54,6 +54,10 @@ class SmoothGrad(Interpreter):
         check_choice("normalise", self.normalise, Normalise)
 
     @property
+    def signed(self) -> bool:
+        return self.interpreter.signed and self.normalise != "minmax"
+
+    @property
     def layer(self) -> str | None:
         """Where the interpreter looks."""
         return getattr(self.interpreter, "layer", None)
@@ -107,6 +111,10 @@ class IntegratedGradients(LayerInterpreter):
         super().__post_init__()
         _check_count("steps", self.steps)
         _check_count("chunk", self.chunk)
+
+    @property
+    def signed(self) -> bool:
+        return self.normalise != "minmax"
 
     @property
     def sites(self) -> tuple[Site, ...]:

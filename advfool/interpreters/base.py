@@ -37,6 +37,11 @@ class Interpreter(ABC):
         """The walk through the network's graph that this interpreter makes, if any."""
         return None
 
+    @property
+    def signed(self) -> bool:
+        """Whether its heatmaps run from -1 to 1 (and not from 0 to 1)."""
+        return False
+
     @abstractmethod
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
         """The heatmaps of the target classes, normalised."""
@@ -62,10 +67,11 @@ class Interpreter(ABC):
 def read_maps(
     interpreter: Interpreter, recording: Recording, targets: Int[Tensor, "n *two"]
 ) -> Float[Tensor, "n *two h w"]:
-    """The heatmaps of one class for each image, or of several in the second dimension."""
-    if targets.dim() == 1:
-        return interpreter.read(recording, targets)
-    return torch.stack([interpreter.read(recording, classes) for classes in targets.unbind(1)], dim=1)
+    """The heatmaps of one class for each image, or of several in the second dimension; in float32 at least."""
+    columns = targets[:, None] if targets.dim() == 1 else targets
+    maps = torch.stack([interpreter.read(recording, classes) for classes in columns.unbind(1)], dim=1)
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    return maps[:, 0] if targets.dim() == 1 else maps
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ class SimpleGrad(LayerInterpreter):
     times_input: bool = False
 
     @property
+    def signed(self) -> bool:
+        return self.times_input and self.normalise != "minmax"
+
+    @property
     def sites(self) -> tuple[Site, ...]:
         return (self.site,)
 

@@ -51,6 +51,10 @@ class LRP(LayerInterpreter):
         check_choice("batchnorm", self.batchnorm, BatchNorm)
         _ = self.walk  # an unknown composite or rule is an error here
 
+    @property
+    def signed(self) -> bool:
+        return self.layer is None and self.normalise != "minmax"
+
     @cached_property
     def walk(self) -> Propagation:
         """The walk that hands relevance back."""

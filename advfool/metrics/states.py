@@ -51,11 +51,11 @@ class MeanOfPairs(Metric, ABC):
         self.add_state("undefined", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
         """One value for each pair."""
 
-    def update(self, original: Float[Tensor, "n ..."], manipulated: Float[Tensor, "m ..."]) -> None:
-        values = self._values(original, manipulated).double()
+    def update(self, a: Float[Tensor, "n ..."], b: Float[Tensor, "m ..."]) -> None:
+        values = self._values(a, b).double()
         missing = values.isnan()
         self.total += values.masked_fill(missing, 0).sum()
         self.defined += (~missing).sum()
@@ -68,22 +68,22 @@ class MeanOfPairs(Metric, ABC):
 class SpearmanCorrelation(MeanOfPairs):
     """Mean rank correlation of heatmaps over all updates: see `spearman`."""
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.spearman(original, manipulated)
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.spearman(a, b)
 
 
 class PearsonCorrelation(MeanOfPairs):
     """Mean correlation of heatmaps over all updates: see `pearson`."""
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.pearson(original, manipulated)
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.pearson(a, b)
 
 
 class CosineSimilarity(MeanOfPairs):
     """Mean cosine of heatmaps over all updates: see `cosine`."""
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.cosine(original, manipulated)
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.cosine(a, b)
 
 
 class SSIM(MeanOfPairs):
@@ -93,8 +93,8 @@ class SSIM(MeanOfPairs):
         super().__init__(**kwargs)
         self.data_range = data_range
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.ssim(original, manipulated, self.data_range)
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.ssim(a, b, self.data_range)
 
 
 class TopKIntersection(MeanOfPairs):
@@ -104,15 +104,15 @@ class TopKIntersection(MeanOfPairs):
         super().__init__(**kwargs)
         self.percent = percent
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.topk_intersection(original, manipulated, self.percent)
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.topk_intersection(a, b, self.percent)
 
 
 class PredictionAgreement(MeanOfPairs):
     """Share of images that both networks put into the same class, from logits: see `prediction_agreement`."""
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.prediction_agreement(original, manipulated).double()
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.prediction_agreement(a, b).double()
 
 
 class KLDivergence(MeanOfPairs):
@@ -120,8 +120,8 @@ class KLDivergence(MeanOfPairs):
 
     higher_is_better = False
 
-    def _values(self, original: Tensor, manipulated: Tensor) -> Float[Tensor, "n"]:
-        return functional.kl_divergence(original, manipulated)
+    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
+        return functional.kl_divergence(a, b)
 
 
 class AOPC(Metric):
