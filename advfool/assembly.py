@@ -53,7 +53,6 @@ def assemble(cfg: DictConfig) -> Parts:
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
     """
-    _check(cfg)
     source: NetworkSource = build(cfg.model)
     input = source.input_format()
     data: DataModule = build(cfg.data, input=input)
@@ -80,8 +79,12 @@ def assemble(cfg: DictConfig) -> Parts:
     return Parts(data, source, original, weights_digest(original), interpreters, fooling, composites)
 
 
-def _check(cfg: DictConfig) -> None:
-    """What no constructor sees, before anything is loaded."""
+def check_settings(cfg: DictConfig) -> None:
+    """What no constructor sees, before anything is loaded.
+
+    Raises:
+        AdvfoolError: a value is none of those allowed.
+    """
     if cfg.target not in ("label", "predicted"):
         raise AdvfoolError(f"target must be 'label' or 'predicted', got {cfg.target!r}.")
     if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:

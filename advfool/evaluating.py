@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Trainer
 from torch import nn
 
-from advfool.assembly import Parts, assemble
+from advfool.assembly import Parts, assemble, check_settings
 from advfool.building import build
 from advfool.errors import AdvfoolError
 from advfool.evaluation import NETWORKS, AOPCSettings, Results, Table, compare
@@ -38,6 +38,7 @@ def evaluate(cfg: DictConfig) -> float:
     quieten()
     keep_freed_memory()
     cfg, manipulated, expected = _what_to_evaluate(cfg)
+    check_settings(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = assemble(cfg)

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, Trainer
 
-from advfool.assembly import Parts, assemble
+from advfool.assembly import Parts, assemble, check_settings
 from advfool.building import build
 from advfool.data.composites import WithComposites
 from advfool.errors import AdvfoolError, Diverged
@@ -42,7 +42,9 @@ def train(cfg: DictConfig) -> float:
     """
     quieten()
     keep_freed_memory()
-    _check(cfg)
+    check_settings(cfg)
+    if cfg.select not in ("best", "last"):
+        raise AdvfoolError(f"select must be 'best' or 'last', got {cfg.select!r}.")
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = checkpoint_to_resume(cfg.resume) if cfg.resume else None
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -80,12 +82,6 @@ def train(cfg: DictConfig) -> float:
     if cfg.select == "best":
         _load_best(trainer, module)
     return _finish(cfg, folder, parts, module, trainer, seconds)
-
-
-def _check(cfg: DictConfig) -> None:
-    """What no constructor sees, before anything is loaded."""
-    if cfg.select not in ("best", "last"):
-        raise AdvfoolError(f"select must be 'best' or 'last', got {cfg.select!r}.")
 
 
 def _module(cfg: DictConfig, parts: Parts, kept: dict[str, KeptOriginal]) -> FoolingModule:

@@ -89,7 +89,7 @@ def test_a_run_leaves_everything_behind(small_run):
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["seed"] == 0
     assert environment["versions"]["torch"]
-    assert "FSR gradcam" in result.stdout
+    assert all(text in result.stdout for text in ("gradcam", "lrp_t", "FSR before", "Spearman"))
     assert "Traceback" not in result.stderr
     steps = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
     assert {"train/loss", "val/fsr/gradcam", "val/top1"} <= set(steps[0])
