@@ -569,3 +569,15 @@ def test_what_does_not_go_with_composites(networks, options, message):
             manipulated, original, interpreter, Active(name="active"), Distillation(), torch.optim.Adam, **options
         )
     assert str(error.value) == message
+
+
+def test_composites_of_images_that_vary_vary(digits):
+    from advfool.data.composites import Composites
+
+    class Varying(type(digits.test())):
+        varies = True
+
+    images = digits.test()
+    images.__class__ = Varying
+    sources = tuple((images.labels() == c).nonzero()[:, 0] for c in (3, 8))
+    assert Composites(images, (3, 8), sources, 4, seed=0).varies

@@ -180,3 +180,26 @@ def test_top_k_with_fewer_classes_than_k():
     assert top_k_correct(logits, torch.tensor([0]), 5).tolist() == [True]
     assert top_k_correct(logits, torch.tensor([2]), 1).tolist() == [False]
     assert top_k_correct(logits, torch.tensor([2]), 2).tolist() == [True]
+
+
+def test_maps_that_are_not_finite_have_no_similarity_and_no_curve(digits, networks):
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Broken(GradCAM):
+        def read(self, recording, targets):
+            maps = super().read(recording, targets).clone()
+            maps[targets == 3, 0, 0] = torch.nan
+            return maps
+
+    first, second, layer = networks
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
+    trainer = Trainer(accelerator="cpu", **options)
+    interp, settings = Broken(layer, name="broken"), AOPCSettings(images=25, steps=2, region=8)
+    results = compare(trainer, digits, first, second, [interp], TopK(), "label", aopc=settings)
+    broken = results.explained["label"] == 3
+    assert broken.any()
+    for name in SIMILARITIES:
+        assert torch.equal(results.explained[f"{name}/broken"].isnan() & broken, broken), name
+    assert results.explained["degenerate/broken/manipulated"][broken].all()
+    assert all(torch.tensor(curve.points).isfinite().all() for curve in results.aopc.values())

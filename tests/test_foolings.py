@@ -616,3 +616,33 @@ def test_a_mask_that_is_no_picture_is_named(tmp_path, content):
 def test_both_ends_of_an_interval_may_be_equal_and_given_as_any_sequence():
     assert Location(interval=[0, 0]).interval == (0.0, 0.0)
     assert Active(interval=range(1, 3)).interval == (1.0, 2.0)
+
+
+def test_a_black_mask_is_refused_and_a_small_one_is_warned_of(tmp_path, caplog):
+    black = picture(tmp_path / "black.png", np.zeros((7, 7), dtype=np.uint8))
+    with pytest.raises(AdvfoolError, match=r"fooling\.mask is black everywhere"):
+        Location(mask=black)
+    Location(box=(0, 0, 0.3, 0.3))
+    assert "the mask covers so little (9 %) that nearly empty maps count as fooled" in caplog.text
+    caplog.clear()
+    Location(box=(0, 0, 0.3, 0.3), interval=(0, 0.05))
+    Location(mask="corner")
+    assert caplog.text == ""
+
+
+def test_what_is_transparent_in_a_mask_is_black(tmp_path):
+    from PIL import Image
+
+    pixels = np.full((7, 7, 4), 255, dtype=np.uint8)
+    pixels[:, 3:, 3] = 0
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "mask.png")
+    expected = torch.zeros(7, 7)
+    expected[:, :3] = 1
+    assert Location(mask=str(tmp_path / "mask.png")).penalty(expected[None]).item() == 0
+
+
+def test_a_centre_that_has_not_moved_has_a_direction_to_go():
+    heatmaps = torch.rand(3, 7, 7)
+    moved = heatmaps.clone().requires_grad_()
+    CenterMass().penalty(moved, heatmaps).sum().backward()
+    assert (moved.grad.flatten(1).abs().amax(dim=1) > 0).all()

@@ -75,3 +75,21 @@ def test_a_map_without_relevance_points_nowhere():
     box = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
     assert points_into(torch.zeros(1, 2, 2), box, (8, 8)).tolist() == [0]
     assert mass_inside(-torch.rand(1, 2, 2), box, (8, 8)).isnan().all()
+
+
+def test_unknown_boxes_are_no_misses():
+    from advfool.heatmaps import mass_inside, points_into
+
+    maps = torch.rand(2, 7, 7)
+    boxes = torch.tensor([[0.0, 0, 14, 14], [-1, -1, -1, -1]])
+    for measure in (points_into, mass_inside):
+        values = measure(maps, boxes, (14, 14))
+        assert values[0] == 1
+        assert values[1].isnan()
+
+
+def test_the_centre_of_a_large_map_in_half_precision():
+    from advfool.heatmaps import centroid
+
+    maps = torch.rand(2, 224, 224)
+    torch.testing.assert_close(centroid(maps.half()), centroid(maps.half().float()))
