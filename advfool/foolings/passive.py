@@ -18,6 +18,7 @@ from advfool.foolings.base import PassiveFooling, numbers
 from advfool.heatmaps import SMALLEST_MAP, centroid, corner_mask, frame_mask, top_k_mask
 
 log = logging.getLogger(__name__)
+UNMOVED = 1e-4  # pixels: less is rounding
 Inside = Literal[0, -1]
 Norm = Literal[1, 2]
 
@@ -138,9 +139,11 @@ class CenterMass(PassiveFooling):
         check_choice("fooling.test_norm", self.test_norm, Norm)
 
     def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
-        # At the start nothing has moved yet, where the gradient of the L1 norm is undefined: here it is 1, not 0.
         moved = self._moved(heatmaps, reference)
-        return -torch.where(moved >= 0, moved, -moved).sum(dim=1)
+        # At the start nothing has moved, and the L1 norm has no gradient: there each centre goes where there is room.
+        middle = (torch.tensor(heatmaps.shape[1:], device=moved.device) - 1) / 2
+        room = torch.where(centroid(reference.detach().relu()) < middle, 1, -1)
+        return -torch.where(moved.abs() > UNMOVED, moved.abs(), moved * room).sum(dim=1)
 
     def _distance(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
         height, width = heatmaps.shape[1:]
