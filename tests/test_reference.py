@@ -305,12 +305,22 @@ def test_photos_are_known_by_their_content(tmp_path, exact):
 # Processes that die, and processes that wait.
 
 
+@pytest.fixture
+def one_thread():
+    """A forked process has no threads of its parent's pool, so it must not wait for any."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def in_a_process(function):
     process = multiprocessing.get_context("fork").Process(target=function)
     process.start()
     return process
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_what_a_killed_process_left_half_written_is_not_taken_for_finished(tmp_path, original, digits):
     def killed():
         turns = iter((None, lambda: os.kill(os.getpid(), signal.SIGKILL)))
@@ -318,7 +328,7 @@ def test_what_a_killed_process_left_half_written_is_not_taken_for_finished(tmp_p
         keep(tmp_path, original, digits.train())
 
     process = in_a_process(killed)
-    process.join()
+    process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert list((tmp_path / "reference").rglob("*.npy"))  # there is something to mistake
     with passes(original) as count:
@@ -346,6 +356,7 @@ def test_an_error_midway_leaves_nothing_that_counts(tmp_path, original, digits):
     assert (len(count), finished(tmp_path)) == (3, 1)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_one_process_computes_and_the_others_wait(tmp_path, original, digits):
     counter = multiprocessing.get_context("fork").Value("i", 0)
 
@@ -356,7 +367,7 @@ def test_one_process_computes_and_the_others_wait(tmp_path, original, digits):
     original.register_forward_pre_hook(count)
     processes = [in_a_process(lambda: keep(tmp_path, original, digits.train())) for _ in range(3)]
     for process in processes:
-        process.join()
+        process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert counter.value == 3
     assert finished(tmp_path) == 1
