@@ -1,6 +1,6 @@
 """What evaluating several interpreters costs beside the dearest alone: one batch of original and manipulated network.
 
-    python benchmarks/evaluation.py --arch resnet50 --rounds 5
+python benchmarks/evaluation.py --arch resnet50 --rounds 5
 """
 
 import argparse
