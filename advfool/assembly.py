@@ -31,7 +31,6 @@ class Parts:
     """
 
     data: DataModule
-    source: NetworkSource
     original: nn.Module
     original_sha256: str
     interpreters: dict[str, Interpreter]
@@ -76,7 +75,7 @@ def assemble(cfg: DictConfig) -> Parts:
         composites = composite_splits(data, (fooling.c1, fooling.c2), *counts, fooling.fresh, fooling.seed)
     interpreters = _interpreters(cfg, original, fooling, data)
     AOPCSettings(**cfg.aopc).check(input.size, list(interpreters))
-    return Parts(data, source, original, weights_digest(original), interpreters, fooling, composites)
+    return Parts(data, original, weights_digest(original), interpreters, fooling, composites)
 
 
 def check_settings(cfg: DictConfig) -> None:

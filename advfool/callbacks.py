@@ -1,5 +1,6 @@
 """Lightning callbacks. A look is one validation: of the selection images, before the training and during it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torchmetrics import Metric
 
 from advfool.data.base import Sample, take
 from advfool.errors import AdvfoolError, Diverged
-from advfool.interpreters.base import read_maps
+from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics import AOPC, FoolingSuccessRate, SpearmanCorrelation
 from advfool.pictures import snapshots_picture
 from advfool.recording import record
@@ -105,11 +106,8 @@ class MapMetrics(_EveryNLooks):
         if not self.metrics or module.fooling.needs_composites != (dataloader_idx == 1):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            ours, theirs = (record(net, batch.image, module.watched) for net in (module.network, module.reference))
-            composites = batch.label.dim() == 2
-            targets = batch.label if module.target == "label" or composites else theirs.logits.argmax(dim=1)
-            for interp in module.watched:
-                maps, originals = (read_maps(interp, recording, targets) for recording in (ours, theirs))
+            targets, found = _maps(module, batch, module.watched)
+            for interp, (maps, originals) in zip(module.watched, found, strict=True):
                 if fsr := self.metrics.get(f"val/fsr/{interp.name}"):
                     fsr.update(module.fooling.test_loss(maps, originals))
                 pair = [found.flatten(0, -3) for found in (originals, maps)]
@@ -155,16 +153,23 @@ class HeatmapSnapshots(_EveryNLooks):
     def _look(self, trainer: Trainer, module: LightningModule) -> None:
         data = _loaders(trainer)[-1].dataset
         batch = Sample(*(values.to(module.device) for values in take(data, range(min(self.images, len(data))))))
-        ours, theirs = (record(net, batch.image, [module.interpreter]) for net in (module.network, module.reference))
-        composites = batch.label.dim() == 2
-        targets = batch.label if module.target == "label" or composites else theirs.logits.argmax(dim=1)
-        maps, originals = (read_maps(module.interpreter, recording, targets) for recording in (ours, theirs))
+        with trainer.precision_plugin.forward_context():
+            _, ((maps, originals),) = _maps(module, batch, [module.interpreter])
         test_loss = module.fooling.test_loss(maps, originals)
         self.kept[trainer.global_step] = (maps.flatten(0, -3).float().cpu(), test_loss.flatten().float().cpu())
         stacked = [torch.stack(values) for values in zip(*self.kept.values(), strict=True)]
         tensors = dict(zip(("steps", "maps", "test_loss"), (torch.tensor(list(self.kept)), *stacked), strict=True))
         save_file(tensors, self.folder / "snapshots.safetensors")
         snapshots_picture(self.folder / "snapshots.png", list(self.kept), *stacked, module.fooling.interval)
+
+
+def _maps(
+    module: LightningModule, batch: Sample, interpreters: Sequence[Interpreter]
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The classes explained, and the maps of the manipulated and the original network by each interpreter."""
+    ours, theirs = (record(network, batch.image, interpreters) for network in (module.network, module.reference))
+    targets = module.targets(batch, theirs.logits)
+    return targets, [(read_maps(interp, ours, targets), read_maps(interp, theirs, targets)) for interp in interpreters]
 
 
 def _loaders(trainer: Trainer) -> list[DataLoader]:

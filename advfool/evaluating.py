@@ -1,6 +1,5 @@
 """Measuring a manipulated network against the original one, from config to files: after training, or by itself."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import nn
 from advfool.assembly import Parts, assemble, check_settings
 from advfool.building import build
 from advfool.errors import AdvfoolError
-from advfool.evaluation import NETWORKS, AOPCSettings, Results, Table, compare
+from advfool.evaluation import NETWORKS, PAIR, AOPCSettings, Results, Table, compare
 from advfool.memory import keep_freed_memory
 from advfool.pictures import aopc_picture, heatmaps_picture
 from advfool.quiet import quieten
@@ -24,7 +23,6 @@ from advfool.run_folder import read_run, write_config, write_environment, write_
 from advfool.summary import summarise
 from advfool.table import print_results
 
-log = logging.getLogger(__name__)
 OF_THE_RUN = ("model", "data", "fooling", "interp", "target", "seed", "fsr_images", "aopc", "cache")
 CONFIG = (*OF_THE_RUN, "run", "original", "manipulated", "evaluate_with", "pictures", "trainer", "callbacks")
 
@@ -85,7 +83,7 @@ def measure(cfg: DictConfig, parts: Parts, manipulated: nn.Module, trainer: Trai
         "seed": cfg.seed,
     }
     if pair:
-        metrics["pair"] = {which: parts.data.labels[label] for which, label in zip(("c1", "c2"), pair, strict=True)}
+        metrics["pair"] = {which: parts.data.labels[label] for which, label in zip(PAIR, pair, strict=True)}
     return results, metrics
 
 

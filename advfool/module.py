@@ -119,7 +119,7 @@ class FoolingModule(LightningModule):
 
         needs_logits = bool(self.train_target_top) or (composites is None and self.preserve.needs_original)
         original = self._original(explained, "train", self.fooling.needs_reference, needs_logits)
-        targets = self._targets(explained, original)
+        targets = self.targets(explained, original.logits if original else None)
         if self.train_target_top:
             targets = _draw_from_top(original.logits, self.train_target_top)
         heatmaps = read_maps(self.trained_interpreter, recording, targets)
@@ -146,7 +146,7 @@ class FoolingModule(LightningModule):
             self.val_top1.update(recording.logits.detach(), batch.label)
         if explained:
             original = self._original(batch, "selection", self.fooling.needs_reference, False)
-            targets = self._targets(batch, original)
+            targets = self.targets(batch, original.logits if original else None)
             heatmaps = read_maps(self.interpreter, recording, targets)
             test_loss = self.fooling.test_loss(
                 heatmaps, original.maps(targets) if self.fooling.needs_reference else None
@@ -198,10 +198,10 @@ class FoolingModule(LightningModule):
 
         return Original(recording.logits, read)
 
-    def _targets(self, batch: Sample, original: Original | None) -> Int[Tensor, "n *two"]:
-        """The class to explain of each image, or the two of a composite."""
+    def targets(self, batch: Sample, logits: Float[Tensor, "n c"] | None) -> Int[Tensor, "n *two"]:
+        """The class to explain of each image, or the two of a composite; logits are the reference's."""
         composites = batch.label.dim() == 2
-        return batch.label if self.target == "label" or composites else original.logits.argmax(dim=1)
+        return batch.label if self.target == "label" or composites else logits.argmax(dim=1)
 
     def _everywhere(self, holds: Tensor) -> bool:
         """Whether it holds in all processes, so that all of them stop together."""

@@ -6,6 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from advfool.evaluation import NETWORKS, PAIR
+
 
 def print_results(metrics: dict, folder: Path, console: Console | None = None) -> None:
     """Prints accuracy, then a row for each interpreter, and where the pictures are."""
@@ -31,20 +33,20 @@ def print_results(metrics: dict, folder: Path, console: Console | None = None) -
 def _accuracy(metrics: dict) -> Table:
     title = f"{metrics['model']}: {metrics['interp']} fooled with {metrics['fooling']}"
     table = Table("", title=title, title_justify="left")
-    for name in ("original", "manipulated"):
+    for name in NETWORKS:
         table.add_column(name, justify="right")
     rows = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
     rows |= {which: f"top-1 of {name} ({which})" for which, name in metrics.get("pair", {}).items()}
     accuracy = metrics["accuracy"]
     for key, label in rows.items():
-        table.add_row(label, *(_percent(accuracy[name][key]) for name in ("original", "manipulated")))
+        table.add_row(label, *(_percent(accuracy[name][key]) for name in NETWORKS))
     return table
 
 
 def _maps(metrics: dict) -> Table:
     """A column for each interpreter (and class, of active fooling), a row for each measure."""
     active = any(isinstance(rate, Mapping) for rate in metrics["fsr"].values())
-    columns = [(interp, which) for interp in metrics["fsr"] for which in (("c1", "c2") if active else (None,))]
+    columns = [(interp, which) for interp in metrics["fsr"] for which in (PAIR if active else (None,))]
     table = Table("", title="heatmaps of the original network, to those of the manipulated one", title_justify="left")
     for interp, which in columns:
         table.add_column(" ".join(filter(None, (interp, which))), justify="right")

@@ -50,7 +50,7 @@ def train(cfg: DictConfig) -> float:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = assemble(cfg)
     trainer = _trainer(cfg)
-    module = _module(cfg, parts, kept={})
+    module = _module(cfg, parts)
     if checkpoint:
         check_resumable(checkpoint, module, cfg.trainer.max_steps)
     if trainer.is_global_zero:
@@ -84,7 +84,7 @@ def train(cfg: DictConfig) -> float:
     return _finish(cfg, folder, parts, module, trainer, seconds)
 
 
-def _module(cfg: DictConfig, parts: Parts, kept: dict[str, KeptOriginal]) -> FoolingModule:
+def _module(cfg: DictConfig, parts: Parts) -> FoolingModule:
     return FoolingModule(
         network=copy.deepcopy(parts.original),
         reference=parts.original,
@@ -100,7 +100,6 @@ def _module(cfg: DictConfig, parts: Parts, kept: dict[str, KeptOriginal]) -> Foo
         trainable=cfg.trainable,
         drop_weight=cfg.drop_weight,
         num_classes=len(parts.data.classes),
-        kept=kept,
         watched=list(parts.interpreters.values()),
     )
 
