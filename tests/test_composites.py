@@ -401,7 +401,7 @@ def test_active_fooling_needs_no_other_setting(cache):
 
     parts, cfg = assembled(f"cache={cache}")
     assert (cfg.fooling.c1, cfg.fooling.c2) == (3, 8)
-    assert _module(cfg, parts, kept={}).fooling == parts.fooling
+    assert _module(cfg, parts).fooling == parts.fooling
 
 
 def test_missing_classes_are_an_error_before_the_start(tmp_path):
