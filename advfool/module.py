@@ -93,6 +93,7 @@ class FoolingModule(LightningModule):
             for layer in trainable:
                 module_at(self.network, layer).requires_grad_(True)
         self.original_top1: float | None = None
+        self.random_state: Tensor | None = None
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
         self.val_fsr = FoolingSuccessRate(fooling.interval)
         self.val_test_loss = MeanMetric(nan_strategy="ignore")
@@ -108,6 +109,17 @@ class FoolingModule(LightningModule):
         super().train(mode)
         self.network.eval()
         return self
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Keeps the random state, so that a resumed training draws what an uninterrupted one would."""
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.random_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        if self.random_state is not None and self.global_rank == 0:
+            torch.set_rng_state(self.random_state.cpu())
 
     def training_step(self, batch: Sample | dict[str, Sample], batch_idx: int) -> Float[Tensor, ""]:
         images, composites = (batch["images"], batch["composites"]) if isinstance(batch, dict) else (batch, None)

@@ -62,19 +62,26 @@ def read_run(folder: Path) -> tuple[DictConfig, dict]:
 
 
 def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(steps, values) of every quantity in metrics.csv."""
-    path = folder / "metrics.csv"
-    if not path.exists():
-        return {}
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else {}) if name not in ("step", "epoch")]
+    """(steps, values) of every quantity in metrics.csv, and in those that `keep_history` put aside."""
+    kept = sorted(folder.glob("metrics.*.csv"), key=lambda path: int(path.suffixes[0][1:]))
+    rows: dict[tuple, dict[str, str]] = {}
+    for path in [*kept, folder / "metrics.csv"]:  # a training that goes on repeats a few steps
+        for row in _rows(path):
+            filled = {name: value for name, value in row.items() if value and name != "epoch"}
+            rows[int(row["step"]), *filled] = filled
+    names = dict.fromkeys(name for row in rows.values() for name in row if name != "step")
     history = {}
     for name in names:
-        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-        if points:
-            history[name] = tuple(np.array(column) for column in zip(*points, strict=True))
+        points = sorted((step, float(row[name])) for (step, *_), row in rows.items() if name in row)
+        history[name] = tuple(np.array(column) for column in zip(*points, strict=True))
     return history
+
+
+def keep_history(folder: Path) -> None:
+    """Puts the values logged so far aside: Lightning's CSV logger begins its file anew when a training goes on."""
+    path = folder / "metrics.csv"
+    if path.exists():
+        path.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv')))}.csv")
 
 
 def checkpoint_to_resume(folder: str) -> Path:
@@ -112,6 +119,14 @@ def check_resumable(path: Path, module: nn.Module, max_steps: int) -> None:
             f"resume: the interrupted run was planned for {planned.pop()} steps, which its learning rate follows; "
             f"trainer.max_steps is {max_steps}. Give the same number."
         )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; a last one that was cut off while being written is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row.get("step") and None not in row.values()]
 
 
 def _version(package: str) -> str | None:

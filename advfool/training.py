@@ -25,6 +25,7 @@ from advfool.reference import KeptOriginal, keep_original
 from advfool.run_folder import (
     check_resumable,
     checkpoint_to_resume,
+    keep_history,
     read_history,
     write_config,
     write_environment,
@@ -54,6 +55,8 @@ def train(cfg: DictConfig) -> float:
     if checkpoint:
         check_resumable(checkpoint, module, cfg.trainer.max_steps)
     if trainer.is_global_zero:
+        if checkpoint:
+            keep_history(folder)
         write_config(folder, cfg)
         write_environment(folder, "advfool.train", cfg.seed, trainer.strategy.root_device.type)
         names, images = (cfg.interp.name, cfg.fooling.name, cfg.model.name), len(parts.data.train())

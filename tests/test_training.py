@@ -10,11 +10,14 @@ import traceback
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torchvision
 from conftest import make_photos
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
+
+from advfool.run_folder import read_history
 
 FILES = {
     "metrics.json",
@@ -58,6 +61,10 @@ def run_here(module: str, arguments: list[str]) -> subprocess.CompletedProcess:
 
 def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "manipulated.safetensors")
 
 
 def without_times(metrics: dict) -> dict:
@@ -123,6 +130,39 @@ def test_resume_goes_on_where_the_run_stopped(tmp_path):
     last = [torch.load(tmp_path / x / "checkpoints" / "last.ckpt", weights_only=True) for x in "ab"]
     steps = [checkpoint["optimizer_states"][0]["state"][0]["step"].item() for checkpoint in last]
     assert steps == [6, 9]
+
+
+class Interrupt(pl.Callback):
+    """Ctrl-C during the training."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+INTERRUPT = ["+callbacks.interrupt._target_=test_training.Interrupt"]
+
+
+@pytest.mark.parametrize("fooling", ["location", "active"])  # draws classes at random; two loaders, of several passes
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path, fooling):
+    options = [*SMALL, f"fooling={fooling}", "trainer.max_steps=11", "trainer.val_check_interval=3", "pictures=0"]
+    options += ["data.limit_train=192", "trainer.log_every_n_steps=1", "evaluate_with=[]"]
+    options += ["fooling.train=40", "fooling.test=8"] if fooling == "active" else []
+    assert run(tmp_path / "whole", *options).returncode == 0
+    assert run(tmp_path / "broken", *options, *INTERRUPT, "+callbacks.interrupt.step=8").returncode == 1
+    assert not (tmp_path / "broken" / "metrics.json").exists()
+    result = run(tmp_path / "broken", *options, f"resume={tmp_path / 'broken'}")
+    assert result.returncode == 0, result.stderr
+    whole, resumed = (tmp_path / name for name in ("whole", "broken"))
+    assert without_times(metrics_of(whole)) == without_times(metrics_of(resumed))
+    for (name, value), again in zip(weights_of(whole).items(), weights_of(resumed).values(), strict=True):
+        assert torch.equal(value, again), name
+    histories = [read_history(folder) for folder in (whole, resumed)]
+    for name, (steps, values) in histories[0].items():
+        assert (steps.tolist(), values.tolist()) == tuple(column.tolist() for column in histories[1][name])
 
 
 def test_what_cannot_be_resumed(small_run, tmp_path):

@@ -1,7 +1,7 @@
 """What every data set shares: the sample, the input format, and a data module with three splits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor, distributed
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from advfool.errors import AdvfoolError
 
@@ -96,19 +96,84 @@ def collate(batch: Sample | list[Sample]) -> Sample:
     return batch if isinstance(batch, Sample) else default_collate(batch)
 
 
+class Order(DistributedSampler):
+    """This process's share of the samples, in whole batches, pass after pass, each in a new random order.
+
+    The order depends on the seed and the pass alone. A turn is so many batches: those of one pass, or `batches`,
+    wherever passes end. Each comes `replays` times in a row. A training that was interrupted goes on in `turn` after
+    `skip` of them.
+    """
+
+    def __init__(
+        self, data: Samples, batch_size: int, seed: int, replays: int = 1, batches: int | None = None
+    ) -> None:
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
+        super().__init__(data, _processes(), rank, shuffle=True, seed=seed, drop_last=True)
+        self.batch_size, self.replays = batch_size, replays
+        self.in_a_pass = self.num_samples // batch_size
+        self.batches = batches or self.in_a_pass
+        self.turn, self.skip = 0, 0
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.turn * self.batches
+        begin, end = first // self.in_a_pass, (first + self.batches - 1) // self.in_a_pass
+        stream = torch.cat([self._pass(number) for number in range(begin, end + 1)])[first % self.in_a_pass :]
+        repeated = stream[: self.batches].repeat_interleave(self.replays, dim=0)
+        return iter(repeated[self.skip :].flatten().tolist())
+
+    def __len__(self) -> int:
+        return self.batches * self.batch_size * self.replays
+
+    def _pass(self, number: int) -> Int[Tensor, "b n"]:
+        self.set_epoch(number)  # (Lightning sets its own count, which turns are not)
+        return torch.tensor(list(super().__iter__()))[: self.in_a_pass * self.batch_size].view(-1, self.batch_size)
+
+
+class ShuffledLoader(DataLoader):
+    """A loader for training that goes on, after an interruption, with the batch that would have come next.
+
+    Lightning keeps its `state_dict` in checkpoints.
+    """
+
+    def __init__(
+        self, data: Samples, batch_size: int, seed: int, replays: int = 1, batches: int | None = None, **kwargs
+    ) -> None:
+        order = Order(data, batch_size, seed, replays, batches)
+        generator = torch.Generator().manual_seed(seed)  # else every pass would draw from the global one
+        super().__init__(data, batch_size, sampler=order, generator=generator, **kwargs)
+        self.turn, self.seen, self.resumed = -1, 0, False
+
+    def __iter__(self) -> Iterator[Sample]:
+        if not self.resumed or self.seen == len(self):
+            self.turn, self.seen = self.turn + 1, 0
+        self.resumed = False
+        self.sampler.turn, self.sampler.skip = self.turn, self.seen
+        for batch in super().__iter__():
+            self.seen += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"turn": self.turn, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.turn, self.seen, self.resumed = state["turn"], state["seen"], True
+
+
 class DataModule(LightningDataModule):
     """Abstract: three splits of `Sample`s and the names of the classes their labels index.
 
     `classes` are the names of the network's outputs that the labels count (digits, folder names or wnids),
     `labels` the words shown to people, `input` how the images are made. `selection()` is what early stopping and the
     choice of checkpoints see;
-    it never shares an image with `test()`. `pair` are the classes that active fooling swaps where it names none.
+    it never shares an image with `test()`. `pair` are the classes that active fooling swaps where it names none. Each
+    training batch is served `replays` times in a row.
     """
 
     classes: tuple[str, ...]
     labels: tuple[str, ...]
     input: InputFormat
     has_boxes = False
+    replays = 1
 
     def __init__(
         self,
@@ -152,11 +217,11 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self.in_order(self.test())
 
-    def shuffled(self, data: Dataset, batch_size: int) -> DataLoader:
-        """A loader for training, of full batches. Order and augmentation come from the seed."""
+    def shuffled(self, data: Samples, batch_size: int, batches: int | None = None) -> ShuffledLoader:
+        """A loader for training, of full batches: a pass over the data, or so many. Order and augmentation by the seed."""
         share = max(len(data) // _processes(), 1)
-        generator = torch.Generator().manual_seed(self.seed)
-        return self._loader(data, min(batch_size, share), shuffle=True, drop_last=True, generator=generator)
+        options = {"replays": self.replays, "batches": batches, **self._workers()}
+        return ShuffledLoader(data, min(batch_size, share), self.seed, **options)
 
     def in_order(self, data: Dataset) -> DataLoader:
         """A loader for measuring: every image once, in the data set's order, shared out among the processes.
@@ -173,17 +238,11 @@ class DataModule(LightningDataModule):
                 "or more images (data.limit_val, data.limit_test, fsr_images)."
             )
         sampler = UnrepeatedDistributedSampler(data, shuffle=False) if processes > 1 else None
-        return self._loader(data, self.eval_batch_size, sampler=sampler)
+        generator = torch.Generator().manual_seed(self.seed)
+        return DataLoader(data, self.eval_batch_size, sampler=sampler, generator=generator, **self._workers())
 
-    def _loader(self, data: Dataset, batch_size: int, **kwargs) -> DataLoader:
-        return DataLoader(
-            data,
-            batch_size,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            collate_fn=collate,
-            **kwargs,
-        )
+    def _workers(self) -> dict:
+        return {"num_workers": self.workers, "persistent_workers": self.workers > 0, "collate_fn": collate}
 
 
 def _processes() -> int:

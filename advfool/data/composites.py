@@ -187,9 +187,20 @@ class WithComposites(LightningDataModule):
         super().__init__()
         self.data, self.composites, self.batch_size = data, composites, batch_size
 
+    @property
+    def replays(self) -> int:
+        """How many times in a row each training batch is served."""
+        return self.data.replays
+
+    @replays.setter
+    def replays(self, times: int) -> None:
+        self.data.replays = times
+
     def train_dataloader(self) -> CombinedLoader:
-        composites = self.data.shuffled(self.composites.train, self.batch_size)
-        return CombinedLoader({"images": self.data.train_dataloader(), "composites": composites}, "max_size_cycle")
+        parts = {"images": (self.data.train(), self.data.batch_size)}
+        parts["composites"] = (self.composites.train, self.batch_size)
+        turn = max(self.data.shuffled(*part).sampler.batches for part in parts.values())  # both loaders end together
+        return CombinedLoader({name: self.data.shuffled(*part, turn) for name, part in parts.items()})
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self.data.val_dataloader(), self.data.in_order(self.composites.selection)]
