@@ -3,6 +3,7 @@
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from advfool.errors import AdvfoolError
 
@@ -22,3 +23,15 @@ def build(node: DictConfig, **kwargs) -> object:
         if isinstance(cause, AdvfoolError):
             raise cause from None
         raise AdvfoolError(f"Could not build {node.get('_target_')}: {type(cause).__name__}: {cause}") from error
+
+
+def about_a_value(problem: OmegaConfBaseException) -> AdvfoolError:
+    """The error of a config with a value that is missing, or that refers to something that does not exist."""
+    first = str(problem).splitlines()[0]
+    if not problem.full_key:
+        return AdvfoolError(
+            f"The configuration refers to a value that does not exist: {first}. Override what refers to it."
+        )
+    return AdvfoolError(
+        f"The configuration has no usable value for '{problem.full_key}': {first}. Give it: {problem.full_key}=..."
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
+from advfool.dashboards import dashboards
 from advfool.data.base import Sample, take
 from advfool.errors import AdvfoolError, Diverged
 from advfool.interpreters.base import Interpreter, read_maps
@@ -127,7 +128,8 @@ class HeatmapSnapshots(_EveryNLooks):
     """The maps of a few fixed selection images in the course of the training, with their test losses.
 
     Kept in `snapshots.safetensors` (steps (s,), maps (s, images, h, w), test_loss (s, images); two of each image for
-    active fooling) and drawn in `snapshots.png`: the picture from which a fooling's interval is chosen.
+    active fooling) and drawn in `snapshots.png`, for dashboards, too: the picture from which a fooling's interval is
+    chosen.
 
     Source: Heo et al. 2019, Appendix C, Figures 7 to 10.
     """
@@ -160,7 +162,10 @@ class HeatmapSnapshots(_EveryNLooks):
         stacked = [torch.stack(values) for values in zip(*self.kept.values(), strict=True)]
         tensors = dict(zip(("steps", "maps", "test_loss"), (torch.tensor(list(self.kept)), *stacked), strict=True))
         save_file(tensors, self.folder / "snapshots.safetensors")
-        snapshots_picture(self.folder / "snapshots.png", list(self.kept), *stacked, module.fooling.interval)
+        picture = self.folder / "snapshots.png"
+        snapshots_picture(picture, list(self.kept), *stacked, module.fooling.interval)
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.show_picture(picture, trainer.global_step)
 
 
 def _maps(

@@ -1,23 +1,22 @@
 """What the entry points share: where conf/ lies, and how a command ends on an expected error."""
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from advfool.building import about_a_value
 from advfool.errors import AdvfoolError
+from advfool.sweeps import Begin, Sweep, run_cell
 
-log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
 
 
@@ -28,13 +27,15 @@ def conf_dir() -> Path:
 
 
 def command(
-    config_name: str, result: Callable[[Path], object] | None = None
+    config_name: str,
+    result: Callable[[Path], object] | None = None,
+    at_end: Callable[[Sweep], object] | None = None,
 ) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Makes a task a Hydra command that reports expected errors as a message, with their exit code.
 
-    In a multirun the error goes to the cell's log, the other cells run, and the command ends with exit code 1. A
-    cell that Lightning would start more processes for is run as a command of its own, because those processes start
-    with the command line of the first: `result` reads what the task returned from the cell's folder.
+    A multirun is a sweep (see `advfool.sweeps`) that ends with an account of its cells, `at_end` and exit code 1 if any
+    of them failed; `result` reads from a cell's folder what the task returned. A cell that Lightning would start more
+    processes for is run as a command of its own, because those processes start with the command line of the first.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -44,26 +45,50 @@ def command(
 
             @wraps(task)
             def job(cfg: DictConfig) -> object:
+                folder = Path(HydraConfig.get().runtime.output_dir)
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    alone = partial(_run_alone, config_name, result)
+                    return run_cell(alone if _starts_processes(cfg) else task, cfg, folder, result or (lambda _: None))
                 try:
-                    if HydraConfig.get().mode is RunMode.MULTIRUN and _starts_processes(cfg):
-                        return _run_alone(config_name, result)
                     return task(cfg)
                 except (AdvfoolError, OmegaConfBaseException) as problem:
-                    error = problem if isinstance(problem, AdvfoolError) else _about_a_value(problem)
-                    if HydraConfig.get().mode is not RunMode.RUN:
-                        log.error("%s", error)
-                        raise CompactHydraException(str(error)) from None
+                    error = problem if isinstance(problem, AdvfoolError) else about_a_value(problem)
                     failures.append(error)
                     return None
 
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+            Begin.sweep = None
+            try:
+                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+                if Begin.sweep and not _end(Begin.sweep, at_end):
+                    sys.exit(1)
+            except KeyboardInterrupt:
+                if Begin.sweep:
+                    Begin.sweep.tell()
+                _say(
+                    "Interrupted. A sweep goes on when the same command is given again, a single run with resume=FOLDER."
+                )
+                sys.exit(130)
+            except AdvfoolError as error:
+                failures.append(error)
             if failures:
-                Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {failures[0]}", markup=False)
+                _say(f"error: {failures[0]}")
                 sys.exit(failures[0].exit_code)
 
         return main
 
     return decorate
+
+
+def _end(sweep: Sweep, at_end: Callable[[Sweep], object] | None) -> bool:
+    """The account of a sweep, then what is made of its runs."""
+    well = sweep.tell()
+    if at_end:
+        at_end(sweep)
+    return well
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 def _starts_processes(cfg: DictConfig) -> bool:
@@ -75,12 +100,14 @@ def _starts_processes(cfg: DictConfig) -> bool:
     return many and not str(trainer.get("strategy")).startswith("single") and not SLURMEnvironment.detect()
 
 
-def _run_alone(config_name: str, result: Callable[[Path], object] | None) -> object:
+def _run_alone(config_name: str, result: Callable[[Path], object] | None, cfg: DictConfig) -> object:
     """The current cell of a sweep as a single run, with its own overrides and folder."""
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     line = [sys.executable, "-m", f"advfool.{config_name}", *hydra_cfg.overrides.task]
-    line += [f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'", "hydra.mode=RUN"]
+    line += [f"hydra.run.dir={_quoted(str(folder))}", "hydra.mode=RUN"]
+    if cfg.get("resume"):
+        line += [f"resume={_quoted(cfg.resume)}"]
     for source in hydra_cfg.runtime.config_sources:
         if source.provider == "command-line":
             line += ["--config-dir", source.path]
@@ -90,13 +117,6 @@ def _run_alone(config_name: str, result: Callable[[Path], object] | None) -> obj
     return result(folder) if result else None
 
 
-def _about_a_value(problem: OmegaConfBaseException) -> AdvfoolError:
-    """A value that is missing, or that refers to something that does not exist."""
-    first = str(problem).splitlines()[0]
-    if not problem.full_key:
-        return AdvfoolError(
-            f"The configuration refers to a value that does not exist: {first}. Override what refers to it."
-        )
-    return AdvfoolError(
-        f"The configuration has no usable value for '{problem.full_key}': {first}. Give it: {problem.full_key}=..."
-    )
+def _quoted(text: str) -> str:
+    """A value for Hydra's command line."""
+    return f"'{text.replace(chr(39), chr(92) + chr(39))}'"

@@ -16,6 +16,7 @@ from advfool.assembly import Parts, assemble, check_settings
 from advfool.building import build
 from advfool.errors import AdvfoolError
 from advfool.evaluation import NETWORKS, PAIR, AOPCSettings, Results, Table, compare
+from advfool.examples import write_examples
 from advfool.memory import keep_freed_memory
 from advfool.pictures import aopc_picture, heatmaps_picture
 from advfool.quiet import quieten
@@ -102,9 +103,20 @@ def evaluator(cfg: DictConfig) -> Trainer:
 def write_results(
     folder: Path, cfg: DictConfig, parts: Parts, manipulated: nn.Module, results: Results, metrics: dict
 ) -> None:
-    """per_image.parquet, the pictures, the table on the console, and last metrics.json: it says that all is there."""
+    """per_image.parquet, examples, the pictures, the table on the console, and last metrics.json: all is there."""
     networks = dict(zip(NETWORKS, (parts.original.cpu(), manipulated.cpu()), strict=True))
     _write_images(folder / "per_image.parquet", results, parts)
+    write_examples(
+        folder,
+        parts.composites.test if parts.composites else parts.data.test(),
+        results.explained,
+        networks,
+        list(parts.interpreters.values()),
+        parts.fooling,
+        parts.data.input,
+        parts.data.labels,
+        cfg.target,
+    )
     if cfg.pictures:
         _draw(folder / "heatmaps.png", cfg, parts, networks)
     if results.aopc:

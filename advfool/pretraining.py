@@ -16,13 +16,14 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from advfool.attacks import FreeAdversarialTraining
 from advfool.building import build
 from advfool.data import digits
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError
 from advfool.memory import keep_freed_memory
 from advfool.models.base import NetworkSource
-from advfool.models.weights import write_weights
+from advfool.models.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
 VERSION = 1  # part of the cache's key: raise it when the training changes
@@ -40,6 +41,8 @@ def pretrained_weights(cfg: DictConfig) -> Path:
     """
     path = weights_path(cfg)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if same := sorted(path.parent.glob(f"*-{path.stem.rpartition('-')[2]}{path.suffix}")):
+        return path if path in same else same[0]  # another model's that differs in the name alone
     if not path.exists():
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
@@ -68,20 +71,33 @@ def weights_path(cfg: DictConfig) -> Path:
     model, data = (OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.data))
     if data.get("root"):
         data["root"] = str(Path(data["root"]).expanduser().absolute())
+    if model["pretrain"].get("adversarial") is None:
+        model["pretrain"].pop("adversarial", None)
     settings = [VERSION, digits.VERSION, {k: model.get(k) for k in MODEL_KEYS}, {k: data.get(k) for k in DATA_KEYS}]
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     return Path(cfg.cache).expanduser() / "weights" / f"{cfg.model.name}-{key}.safetensors"
 
 
 def _train(cfg: DictConfig, path: Path) -> None:
-    """AdamW with a one-cycle schedule; the weights of the last step are kept."""
-    settings = cfg.model.pretrain
+    """AdamW with a one-cycle schedule; the weights of the last step are kept.
+
+    Adversarial training begins where plain training ends, with settings of its own in place of the plain ones.
+    """
+    settings, adversarial = cfg.model.pretrain, cfg.model.pretrain.get("adversarial")
     keep_freed_memory()
     pl.seed_everything(settings.seed, verbose=False)
     source = build(cfg.model)
     options = {"batch_size": settings.batch_size, "order_seed": settings.seed}
     options |= {key: None for key in cfg.data if key.startswith("limit_")}
     data = build(cfg.data, input=source.input_format(), **options)
+    callbacks = [RichProgressBar()]
+    network = source.create(len(data.classes))
+    if adversarial:
+        plain = OmegaConf.merge(cfg, {"model": {"pretrain": {"adversarial": None}}})
+        network.load_state_dict(read_weights(pretrained_weights(plain)))
+        settings = OmegaConf.merge(settings, adversarial)
+        callbacks.append(FreeAdversarialTraining(data.input, settings.epsilon, settings.replays))
+        data.replays = settings.replays
     loader = data.train_dataloader()
     log.info("Training %s on %d images, once; the weights go to %s", cfg.model.name, len(loader.dataset), path)
     trainer = pl.Trainer(
@@ -92,10 +108,10 @@ def _train(cfg: DictConfig, path: Path) -> None:
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[RichProgressBar()],
+        callbacks=callbacks,
     )
     module = Classifier(
-        source.create(len(data.classes)),
+        network,
         settings.lr,
         settings.weight_decay,
         settings.label_smoothing,

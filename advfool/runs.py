@@ -89,13 +89,13 @@ def _read(place: Path, root: Path) -> Run | None:
     config = OmegaConf.to_container(OmegaConf.load(path)) if path else None
     if not isinstance(config, dict) or not all(key in config for key in ("model", "fooling", "interp", "optimizer")):
         return None
-    files = {name: _json(place / name) for name in ("metrics.json", "environment.json", STATUS)}
+    files = {name: read_json(place / name) for name in ("metrics.json", "environment.json", STATUS)}
     error = (files[STATUS] or {}).get("error")
     name = str(place.relative_to(root)) if place != root else place.name
     return Run(place, name, config, files["metrics.json"], files["environment.json"], error)
 
 
-def _json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict | None:
     """A file's content; None where it is missing or was cut off while being written."""
     try:
         return json.loads(path.read_text())

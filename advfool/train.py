@@ -3,25 +3,44 @@
 import json
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from advfool.command import command
+from advfool.sweeps import Sweep
 
 
-def result(folder: Path) -> float:
-    """What the run in this folder returned."""
+def objectives(metrics: dict) -> float | tuple[float, float]:
+    """What a sweeper optimises: the FSR under the interpreter trained with, and, if it asks for two, the top-1 drop."""
+    from hydra.core.hydra_config import HydraConfig
+
     from advfool.evaluating import headline
 
-    metrics = json.loads((folder / "metrics.json").read_text())
-    return headline(metrics, metrics["interp"])
+    fsr = headline(metrics, metrics["interp"])
+    two = len(HydraConfig.get().sweeper.get("direction") or ()) == 2
+    return (fsr, metrics["accuracy"]["drop"]["top1"]) if two else fsr
 
 
-@command("train", result)
-def main(cfg: DictConfig) -> float:
-    """One fine-tuning run; the FSR it returns is what a sweeper can optimise."""
+def result(folder: Path) -> float | tuple[float, float]:
+    """What the run in this folder returned."""
+    return objectives(json.loads((folder / "metrics.json").read_text()))
+
+
+def at_end(sweep: Sweep) -> None:
+    """The tables and figures that the sweep was for, and the page to open."""
+    from advfool.published import publish
+    from advfool.report import write_report
+
+    if sweep.config.published:
+        publish(sweep.config.published, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
+    write_report(sweep.folder)
+
+
+@command("train", result, at_end)
+def main(cfg: DictConfig) -> float | tuple[float, float]:
+    """One fine-tuning run."""
     from advfool.training import train
 
-    return train(cfg)
+    return objectives(train(cfg))
 
 
 if __name__ == "__main__":

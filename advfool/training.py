@@ -8,14 +8,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, Trainer
 
 from advfool.assembly import Parts, assemble, check_settings
 from advfool.building import build
+from advfool.dashboards import dashboards, wandb_ended
 from advfool.data.composites import WithComposites
 from advfool.errors import AdvfoolError, Diverged
-from advfool.evaluating import evaluator, headline, measure, write_results
+from advfool.evaluating import evaluator, measure, write_results
 from advfool.memory import keep_freed_memory
 from advfool.models.weights import write_weights
 from advfool.module import FoolingModule
@@ -34,8 +35,9 @@ from advfool.run_folder import (
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> float:
-    """Fine-tunes, evaluates and writes the run folder; returns the FSR of the trained interpreter.
+@wandb_ended()
+def train(cfg: DictConfig) -> dict:
+    """Fine-tunes, evaluates and writes the run folder; returns what is in its metrics.json.
 
     Raises:
         AdvfoolError: the config asks for something that does not exist or does not fit.
@@ -144,6 +146,8 @@ def _kept(cfg: DictConfig, parts: Parts, trainer: Trainer) -> dict[str, KeptOrig
 def _trainer(cfg: DictConfig) -> Trainer:
     callbacks = [build(callback) for callback in (cfg.callbacks or {}).values() if callback]
     loggers = [build(logger) for logger in (cfg.logger or {}).values() if logger]
+    for dashboard in dashboards(loggers):
+        dashboard.show_config(OmegaConf.to_container(cfg, resolve=True))
     return build(cfg.trainer, callbacks=callbacks, logger=loggers)
 
 
@@ -157,7 +161,7 @@ def _load_best(trainer: Trainer, module: FoolingModule) -> None:
 
 def _finish(
     cfg: DictConfig, folder: Path, parts: Parts, module: FoolingModule, trainer: Trainer, seconds: float
-) -> float:
+) -> dict:
     measuring = evaluator(cfg)
     if measuring.is_global_zero:
         write_weights(module.network, folder / "manipulated.safetensors", parts.data.classes)
@@ -173,4 +177,6 @@ def _finish(
     }
     if measuring.is_global_zero:
         write_results(folder, cfg, parts, module.network, results, metrics)
-    return headline(metrics, cfg.interp.name)
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.show_results(folder, metrics, trainer.global_step)
+    return metrics

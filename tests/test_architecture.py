@@ -24,7 +24,7 @@ FORBIDDEN = {  # package: what it must not import
 }
 LIGHTNING = {"module", "data", "callbacks", "command", "evaluation", "evaluating", "pretraining", "quiet", "training"}
 HYDRA = {"building", "command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
-HYDRA |= {"evaluate", "evaluating", "explaining", "gallery", "galleries"}
+HYDRA |= {"evaluate", "evaluating", "explaining", "gallery", "galleries", "sweeps", "runs", "report", "published"}
 
 
 def imports():

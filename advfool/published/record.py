@@ -1,0 +1,66 @@
+"""What is kept of an experiment: our numbers, and all that is needed to get them again."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+from advfool.published.tables import PublishedTable
+from advfool.runs import STATUS, Run, read_json
+
+
+def record_of(name: str, scale: str, runs: Sequence[Run], result: dict) -> dict:
+    """measured.json: the result, and command, seeds, versions, device and time of the runs behind it."""
+    environments = [run.environment or {} for run in runs]
+
+    def common(key: str) -> object:
+        """The value that all runs have, or all their values."""
+        values = list({str(found.get(key)): found.get(key) for found in environments}.values())
+        return values[0] if len(values) == 1 else values
+
+    seconds = [(read_json(run.folder / STATUS) or {}).get("seconds") for run in runs]
+    known = [value for value in seconds if value]
+    return {
+        "experiment": name,
+        "scale": scale,
+        "command": f"python -m advfool.train {shlex.join(sys.argv[1:])}".strip(),
+        "date": date.today().isoformat(),
+        "seeds": sorted({run.seed for run in runs}),
+        "runs": len(runs),
+        "cell_seconds": {"total": round(sum(known), 1), "longest": max(known)} if known else None,
+        **{
+            key: common(key) for key in ("commit", "versions", "device", "device_name", "threads", "python", "platform")
+        },
+        "result": result,
+    }
+
+
+def of_table(table: PublishedTable) -> dict:
+    """A table as numbers: each cell with its runs' own values."""
+    rows = [
+        {
+            "labels": list(row.labels),
+            "cells": {
+                f"{model} {kind}": {key: value for key, value in asdict(cell).items() if key != "runs"}
+                for (model, kind), cell in zip(table.columns, row.cells, strict=True)
+            },
+        }
+        for row in table.rows
+    ]
+    return {"title": table.title, "unit": table.unit, "rows": rows}
+
+
+def as_markdown(table: PublishedTable) -> str:
+    """Ours, and the published number in brackets."""
+    heads = [*table.heads, *(f"{model} {kind}" for model, kind in table.columns)]
+    lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
+    for row in table.rows:
+        cells = [
+            "-"
+            if cell.ours is None
+            else f"{cell.ours:.1f}" + ("" if cell.reported is None else f" ({cell.reported:.1f})")
+            for cell in row.cells
+        ]
+        lines.append([*row.labels, *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

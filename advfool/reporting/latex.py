@@ -1,0 +1,102 @@
+"""tables.tex: the tables for a paper, with booktabs' rules."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from advfool.published.tables import Cell, PublishedTable
+from advfool.reporting import wording
+from advfool.reporting.rows import Row
+
+HEAD = r"""% Written by python -m advfool.report. In the preamble: \usepackage{booktabs,graphicx}
+% Each cell: ours {\scriptsize [95 % interval over the runs]} / the paper's."""
+
+
+def latex_tables(rows: Sequence[Row], tables: Sequence[PublishedTable]) -> str:
+    """Each of the paper's tables, then the transfer of all runs."""
+    return "\n\n".join([HEAD, *map(_published, tables), *_transfer(rows)]) + "\n"
+
+
+def _published(table: PublishedTable) -> str:
+    blocks = []
+    for _, group in groupby(table.rows, key=lambda row: row.labels[:1]):
+        before: tuple[str, ...] = ()
+        block = []
+        for row in group:
+            labels = [
+                "" if before[: place + 1] == row.labels[: place + 1] else wording.latex(wording.word(label))
+                for place, label in enumerate(row.labels)
+            ]
+            block.append([*labels, *map(_cell, row.cells)])
+            before = row.labels
+        blocks.append(block)
+    caption = f"{wording.latex(table.title)} ({wording.latex(table.unit)}): ours / Heo et al.\\ (2019)."
+    heads = [wording.latex(wording.word(head)) for head in (*table.heads, *(kind for _, kind in table.columns))]
+    labels = len(table.heads)
+    return _table(caption, f"tab:{table.name}", labels, [_networks(table, labels), _line(heads)], blocks)
+
+
+def _networks(table: PublishedTable, labels: int) -> str:
+    """The networks above their columns, with a rule below each."""
+    heads, rules, start = [""] * labels, [], labels + 1
+    for network, columns in groupby(network for network, _ in table.columns):
+        count = len(list(columns))
+        heads.append(f"\\multicolumn{{{count}}}{{c}}{{{wording.latex(network)}}}")
+        rules.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
+        start += count
+    return f"{_line(heads)}\n{' '.join(rules)}"
+
+
+def _cell(cell: Cell) -> str:
+    ours = wording.latex(wording.number(cell.ours))
+    if cell.interval:
+        low, high = (wording.latex(wording.number(end)) for end in cell.interval)
+        ours += rf" {{\scriptsize [{low}, {high}]}}"
+    return ours if cell.reported is None else f"{ours} / {wording.latex(wording.number(cell.reported))}"
+
+
+def _transfer(rows: Sequence[Row]) -> list[str]:
+    """FSR of every run and interpreter: a line for each run."""
+    finished = [row for row in rows if row.get("fsr") is not None]
+    if not finished:
+        return []
+    others = list(dict.fromkeys(row["evaluated_with"] for row in finished))
+    names = ["Model", "Fooling", "Trained with", "Seed", *map(wording.interp, others), "Top-1 drop"]
+    lines = []
+    for _, group in groupby(finished, key=lambda row: row["run"]):
+        own = {row["evaluated_with"]: row for row in group}
+        row = next(iter(own.values()))
+        values = [wording.percent(own[other]["fsr"]) if other in own else "" for other in others]
+        labels = (row["model"], wording.fooling(row["fooling"]), wording.interp(row["interp"]), row["seed"])
+        line = [*labels, *values, wording.percent(row.get("accuracy_drop_top1"), 2)]
+        lines.append([wording.latex("" if text is None else text) for text in line])
+    caption = r"FSR (\%) of every run by the interpreter looked at, and its loss of top-1 accuracy (points)."
+    return [_table(caption, "tab:runs", 4, [_line([wording.latex(name) for name in names])], [lines])]
+
+
+def _table(
+    caption: str, label: str, labels: int, heads: Sequence[str], blocks: Sequence[Sequence[Sequence[str]]]
+) -> str:
+    """Lines of cells in blocks, with a rule between blocks; the first `labels` columns are words."""
+    body = "\n\\midrule\n".join("\n".join(map(_line, block)) for block in blocks)
+    columns = "l" * labels + "r" * (len(blocks[0][0]) - labels)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            f"\\caption{{{caption}}}",
+            f"\\label{{{label}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            *heads,
+            r"\midrule",
+            body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"

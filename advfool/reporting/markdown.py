@@ -1,0 +1,132 @@
+"""report.md: the headline and the tables as text, for a repository or a merge request."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from advfool.published.tables import Cell, PublishedTable
+from advfool.reporting import wording
+from advfool.reporting.headline import Headline, by_fooling, headline
+from advfool.reporting.rows import Row
+from advfool.reporting.views import RunView
+
+Lines = list[str]
+
+
+def markdown_report(
+    folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PublishedTable]
+) -> str:
+    """The report of these runs, found in `folder`."""
+    parts = [
+        [f"# Report of {wording.markdown(folder.resolve().name)}"],
+        _summary(headline(rows)),
+        _broken(views),
+        _foolings(by_fooling(rows)),
+        *(_published(table) for table in tables),
+        _runs(views),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _summary(found: Headline) -> Lines:
+    states = ", ".join(f"{count} {state}" for state, count in found.states.items() if count)
+    lines = [f"{wording.plural(found.runs, 'run')}: {states}."]
+    if found.fsr:
+        lines.append(
+            f"FSR under the interpreter trained with, median {wording.percent(found.fsr.median)} %, lowest "
+            f"{wording.percent(found.fsr.low['fsr'])} %, highest {wording.percent(found.fsr.high['fsr'])} %; at least "
+            f"50 % in {found.enough} of {wording.plural(found.measured, 'run')}."
+        )
+    if found.transfer is not None:
+        lines.append(f"FSR under the other interpreters, median {wording.percent(found.transfer)} %.")
+    if found.drop:
+        largest = found.drop.high["accuracy_drop_top1"]
+        lines.append(
+            f"Top-1 accuracy lost, median {wording.percent(found.drop.median, 2)} points, at most "
+            f"{wording.percent(largest, 2)}."
+        )
+    return lines
+
+
+def _broken(views: Sequence[RunView]) -> Lines:
+    broken = [view for view in views if view.run.state != "finished"]
+    if not broken:
+        return []
+    return [
+        "## Failed and unfinished runs",
+        "",
+        *(
+            f"- {wording.markdown(view.run.name)}: {view.run.state}"
+            + (f". {wording.markdown(view.run.error)}" if view.run.error else "")
+            for view in broken
+        ),
+    ]
+
+
+def _foolings(parts: Sequence[Headline]) -> Lines:
+    heads = ["Fooling", "runs", "FSR (%), median", "lowest to highest", "top-1 drop (points), median", "largest"]
+    lines = []
+    for part in parts:
+        fsr, drop = part.fsr, part.drop
+        lines.append(
+            [
+                wording.markdown(wording.fooling(part.name)),
+                str(part.measured),
+                wording.percent(fsr.median) if fsr else "",
+                wording.percent_interval(fsr.low["fsr"], fsr.high["fsr"]) if fsr else "",
+                wording.percent(drop.median, 2) if drop else "",
+                wording.percent(drop.high["accuracy_drop_top1"], 2) if drop else "",
+            ]
+        )
+    return ["## By fooling", "", *_table(heads, lines, 1)]
+
+
+def _published(table: PublishedTable) -> Lines:
+    columns = [f"{network} {wording.word(kind)}" for network, kind in table.columns]
+    heads = [wording.markdown(head) for head in (*map(wording.word, table.heads), *columns)]
+    lines = [
+        [*(wording.markdown(wording.word(label)) for label in row.labels), *map(_cell, row.cells)]
+        for row in table.rows
+    ]
+    title = f"## {wording.word(table.name)}. {wording.markdown(table.title)} ({wording.markdown(table.unit)})"
+    note = "Ours (95 % interval over the seeds); the paper's in italics."
+    return [title, "", note, "", *_table(heads, lines, len(table.heads))]
+
+
+def _cell(cell: Cell) -> str:
+    parts = [wording.number(cell.ours)] if cell.ours is not None else []
+    if cell.ours is not None and cell.interval:
+        parts.append(f"({wording.interval(*cell.interval)})")
+    if cell.reported is not None:
+        parts.append(f"*{wording.number(cell.reported)}*")
+    return " ".join(parts)
+
+
+def _runs(views: Sequence[RunView]) -> Lines:
+    heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "top-1 drop (points)", "degenerate maps (%)", "state"]
+    lines = []
+    for view in views:
+        row = view.row
+        lines.append(
+            [
+                f"[{wording.markdown(view.run.name)}]({view.address}/)",
+                wording.markdown(row["model"]),
+                wording.markdown(wording.fooling(row["fooling"])),
+                wording.markdown(wording.interp(row["interp"])),
+                _with_interval(row, "fsr", 1),
+                _with_interval(row, "accuracy_drop_top1", 2),
+                wording.percent(row.get("degenerate"), none=""),
+                view.run.state,
+            ]
+        )
+    return ["## Runs", "", "95 % intervals over the images in brackets.", "", *_table(heads, lines, 4)]
+
+
+def _with_interval(row: Row, name: str, digits: int) -> str:
+    ends = wording.percent_interval(row.get(f"{name}_low"), row.get(f"{name}_high"), digits)
+    return wording.percent(row.get(name), digits, none="") + (f" ({ends})" if ends else "")
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], labels: int) -> Lines:
+    """Numbers, which follow the first `labels` columns, stand to the right."""
+    rule = ["---"] * labels + ["---:"] * (len(heads) - labels)
+    return [f"| {' | '.join(line)} |" for line in (heads, rule, *lines)]

@@ -1,0 +1,46 @@
+"""Everything that a report is, from a folder of runs to files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from advfool.published import published_tables
+from advfool.published.tables import PublishedTable
+from advfool.reporting.latex import latex_tables
+from advfool.reporting.markdown import markdown_report
+from advfool.reporting.page import page
+from advfool.reporting.rows import result_rows, write_rows
+from advfool.reporting.views import run_views
+from advfool.runs import Run, find_runs
+
+
+def write_all(folder: Path, output: Path | None = None) -> Path:
+    """Writes report.html, report.md, tables.tex, results.parquet and results.csv; returns the page's path.
+
+    Raises:
+        AdvfoolError: there is no such folder, or no run in it.
+    """
+    folder = folder.expanduser()
+    output = folder if output is None else output.expanduser()
+    runs = find_runs(folder)
+    output.mkdir(parents=True, exist_ok=True)
+    rows, tables = result_rows(runs), tables_of(runs)
+    views = run_views(runs, rows, output)
+    write_rows(output, rows)
+    (output / "report.md").write_text(markdown_report(folder, views, rows, tables))
+    (output / "tables.tex").write_text(latex_tables(rows, tables))
+    path = output / "report.html"
+    path.write_text(page(folder, views, rows, tables))
+    return path
+
+
+def tables_of(runs: Sequence[Run]) -> list[PublishedTable]:
+    """The paper's tables that these runs have numbers for; runs whose files lack what a table needs are left out."""
+    return published_tables([run for run in runs if run.state == "finished" and _readable(run)])
+
+
+def _readable(run: Run) -> bool:
+    try:
+        published_tables([run])
+    except (AttributeError, KeyError, TypeError):
+        return False
+    return True

@@ -1,0 +1,179 @@
+"""The cells of a sweep: each in a folder named by its settings, run once, gone on with where it broke off.
+
+A cell keeps `status.json` in its folder. One that fails does not stop the others; all are told of at the end.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from advfool.building import about_a_value
+from advfool.errors import AdvfoolError
+from advfool.run_folder import write_json
+from advfool.runs import STATUS
+
+log = logging.getLogger(__name__)
+SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
+NAMED = ("model", "fooling", "interp", "seed")  # in every cell's name, whatever is swept
+PASSING = ("experiment", "scale", "launcher", "logger", "callbacks", "cache", "pictures", "data.root", "data.workers", "hydra")
+NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published", "scale")  # change no result
+PLACES = ("data.cache", "data.root", "data.workers", "trainer.default_root_dir")
+LONGEST = 120  # characters of a name
+FAILED = float("nan")  # what a failed cell returns to a sweeper
+
+
+def other_settings(overrides: Sequence[str]) -> str:
+    """The part of a cell's name that tells of settings which not every cell has, e.g. `,fool_weight=2`.
+
+    >>> other_settings(["model=vgg_tiny", "seed=1", "optimizer.lr=1e-3", "fool_weight=5", "+trainer.precision=bf16"])
+    ',fool_weight=5,optimizer.lr=1e-3,trainer.precision=bf16'
+    """
+    told = sorted(override.lstrip("+~") for override in overrides)
+    told = [one for one in told if not re.match(rf"({'|'.join(NAMED)})=|({'|'.join(PASSING)})[.=/]", one)]
+    name = "".join(f",{re.sub(r'[^A-Za-z0-9_.=+-]+', '_', one)}" for one in told)
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:LONGEST]}-{hashlib.sha256(','.join(told).encode()).hexdigest()[:8]}"
+
+
+OmegaConf.register_new_resolver("other_settings", other_settings, replace=True)
+
+
+def run_cell(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
+    """What the task returns for this cell: read from its folder where it has run before, NaN where it fails."""
+    with FileLock(folder / ".lock"):  # a sweep may hold a cell twice, and two sweeps the same
+        status, settings = Status(folder), {}
+        started = time.time()
+        try:
+            settings = _settings(cfg)
+            finished = (folder / "metrics.json").is_file()
+            status.check(settings, finished)
+            if finished:
+                log.info("Finished before: %s", folder)
+                status.write("skipped", settings)
+                return result(folder)
+            if "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
+                log.info("Going on with the training that was interrupted in %s", folder)
+                cfg.resume = str(folder)
+            status.write("running", settings)
+            returned = task(cfg)
+        except SystemExit as end:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from end
+        except (AdvfoolError, OmegaConfBaseException) as problem:
+            error = problem if isinstance(problem, AdvfoolError) else about_a_value(problem)
+            log.error("%s", error)
+            status.write("failed", settings, error=str(error))
+        except Exception as error:
+            log.exception("An error that was not expected")
+            status.write("failed", settings, error=f"{type(error).__name__}: {error}")
+        else:
+            status.write("finished", settings, seconds=round(time.time() - started, 2))
+            return returned
+        return FAILED
+
+
+class Status:
+    """`status.json` of a cell: its outcome in the sweep that ran last, its error, and the settings it was run with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / STATUS
+        self.before = json.loads(self.path.read_text()) if self.path.is_file() else {}
+
+    def check(self, settings: dict, finished: bool) -> None:
+        """Raises an AdvfoolError where the folder holds a run that began or ended with other settings."""
+        known = self.before.get("settings")
+        begun = finished or (self.path.parent / "checkpoints").is_dir()
+        if known is not None and begun and (changed := _differences(known, settings)):
+            raise AdvfoolError(
+                f"'{self.path.parent}' holds a run with other settings: {'; '.join(changed[:5])}. "
+                "Give the sweep another folder (hydra.sweep.dir=...), or remove that one."
+            )
+
+    def write(self, outcome: str, settings: dict, error: str | None = None, seconds: float | None = None) -> None:
+        known = self.before.get("settings") or settings
+        if outcome == "skipped":
+            seconds = self.before.get("seconds")
+        elif error is None:
+            known = settings
+        content = {"outcome": outcome, "error": error, "sweep": os.environ.get(SWEEP), "seconds": seconds}
+        write_json(self.path, content | {"settings": known})
+
+
+@dataclass
+class Sweep:
+    """What the command knows of the sweep it runs: where, and under which id its cells report."""
+
+    folder: Path
+    id: str
+    config: DictConfig
+
+    def outcomes(self) -> dict[Path, dict]:
+        """The status of each of its cells that has begun."""
+        found = {path.parent: json.loads(path.read_text()) for path in sorted(self.folder.rglob(STATUS))}
+        return {folder: status for folder, status in found.items() if status["sweep"] == self.id}
+
+    def tell(self, console: Console | None = None) -> bool:
+        """Prints how many cells finished, and which failed with what; returns whether all is well."""
+        console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        cells = self.outcomes()
+        count = {outcome: sum(cell["outcome"] == outcome for cell in cells.values()) for outcome in OUTCOMES}
+        parts = [f"{count[outcome]} {words}" for outcome, words in OUTCOMES.items() if count[outcome]]
+        console.print(f"{len(cells)} cells in {self.folder}: {', '.join(parts)}.", markup=False)
+        for folder, cell in cells.items():
+            if cell["outcome"] == "failed":
+                console.print(f"failed: {folder.name}\n  {cell['error']}\n  {_log(folder)}", markup=False)
+        return not count["failed"]
+
+
+OUTCOMES = {"finished": "finished", "skipped": "finished before", "failed": "failed", "running": "broken off"}
+
+
+class Begin(Callback):
+    """Hydra's callback at the start of a sweep: gives it the id that its cells, in whatever process, report under."""
+
+    sweep: Sweep | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        os.environ[SWEEP] = uuid.uuid4().hex[:12]
+        Begin.sweep = Sweep(Path(config.hydra.sweep.dir), os.environ[SWEEP], config)
+
+
+def _settings(cfg: DictConfig) -> dict:
+    """The values that decide what comes out; not where things lie."""
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    settings = {key: value for key, value in settings.items() if key not in NO_SETTINGS}
+    for key in PLACES:
+        part, _, name = key.partition(".")
+        if part in settings:
+            settings[part].pop(name, None)
+    return settings
+
+
+def _differences(known: dict, new: dict) -> list[str]:
+    """`key old -> new` for each value that is not the same."""
+    a, b = _flat(known), _flat(new)
+    return [f"{key} {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
+
+
+def _flat(tree: object, path: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {key: leaf for name, node in tree.items() for key, leaf in _flat(node, f"{path}.{name}".strip(".")).items()}
+
+
+def _log(folder: Path) -> str:
+    logs = sorted(folder.glob("*.log"))
+    return f"log: {logs[0]}" if logs else f"folder: {folder}"

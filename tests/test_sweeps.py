@@ -1,0 +1,133 @@
+"""Sweeps: cells that are finished are skipped, broken ones go on, failing ones are told of at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_training import INTERRUPT, SMALL, metrics_of, run_here, weights_of, without_times
+
+from advfool.runs import find_runs
+from advfool.sweeps import other_settings
+
+OPTIONS = ["-m", *SMALL, "trainer.max_steps=8", "trainer.val_check_interval=2", "pictures=0", "evaluate_with=[]"]
+
+
+def sweep(folder: Path, *overrides: str):
+    return run_here("advfool.train", [*OPTIONS, f"hydra.sweep.dir={folder}", *overrides])
+
+
+def cell(folder: Path, seed: int) -> Path:
+    (found,) = folder.glob(f"resnet_tiny-location-gradcam-seed{seed},*")
+    return found
+
+
+def status(folder: Path, seed: int) -> dict:
+    return json.loads((cell(folder, seed) / "status.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A sweep of which one cell failed as expected, and one with an error nobody expected."""
+    folder = tmp_path_factory.mktemp("sweep") / "cells"
+    (folder.parent / "a_bug.py").write_text("def callback():\n    raise RuntimeError('a bug')\n")
+    sys.path.insert(0, str(folder.parent))
+    bug = ["+callbacks.bug._target_=a_bug.callback", "seed=3"]
+    results = sweep(folder, "seed=0,-1,1"), sweep(folder, *bug)
+    sys.path.remove(str(folder.parent))
+    return folder, *results
+
+
+def test_a_failing_cell_stops_no_other_and_is_told_of_at_the_end(swept):
+    folder, result, _ = swept
+    assert result.returncode == 1
+    assert "3 cells in" in result.stderr
+    assert "2 finished, 1 failed." in result.stderr
+    told = result.stderr[result.stderr.index("3 cells in") :]
+    assert f"failed: {cell(folder, -1).name}" in told
+    assert "seed must be an integer from 0 to 2^32 - 1, got -1." in told
+    assert f"log: {cell(folder, -1)}/train.log" in told
+    assert "Traceback" not in result.stderr
+    assert [status(folder, seed)["outcome"] for seed in (0, -1, 1)] == ["finished", "failed", "finished"]
+    states = {run.seed: run.state for run in find_runs(folder)}
+    assert states == {0: "finished", -1: "failed", 1: "finished", 3: "failed"}
+
+
+def test_an_error_that_nobody_expected_leaves_its_traceback_in_the_log(swept):
+    folder, _, result = swept
+    assert result.returncode == 1
+    assert "RuntimeError: a bug" in result.stderr
+    assert "RuntimeError: a bug" in (cell(folder, 3) / "train.log").read_text()
+    assert status(folder, 3)["error"].endswith("RuntimeError: a bug")
+
+
+def test_the_report_is_there_at_the_end(swept):
+    folder = swept[0]
+    assert all((folder / name).stat().st_size > 100 for name in ("report.html", "report.md", "results.csv"))
+
+
+def test_finished_cells_are_skipped(swept):
+    folder = swept[0]
+    before = (cell(folder, 0) / "metrics.json").stat().st_mtime_ns
+    result = sweep(folder, "seed=0,1,2")
+    assert result.returncode == 0, result.stderr
+    assert "3 cells in" in result.stderr
+    assert "1 finished, 2 finished before." in result.stderr
+    assert (cell(folder, 0) / "metrics.json").stat().st_mtime_ns == before
+    assert status(folder, 0)["outcome"] == "skipped"
+
+
+def test_a_folder_with_other_settings_is_not_taken_for_the_cell(swept):
+    folder = swept[0]
+    path = cell(folder, 0) / "status.json"
+    content = json.loads(path.read_text())
+    content["settings"]["fool_weight"] = 3
+    path.write_text(json.dumps(content))
+    for _ in range(2):  # the refusal does not make it right
+        result = sweep(folder, "seed=0")
+        assert result.returncode == 1
+        assert "holds a run with other settings: fool_weight 3 -> 4. Give the sweep another folder" in result.stderr
+    assert metrics_of(cell(folder, 0))["fool_weight"] == 4
+
+
+def test_an_interrupted_sweep_goes_on(tmp_path):
+    assert sweep(tmp_path / "whole", "seed=0,1").returncode == 0
+    first = sweep(tmp_path / "broken", "seed=0,1", *INTERRUPT, "+callbacks.interrupt.step=5")
+    assert first.returncode == 130
+    assert "1 cells in" in first.stderr
+    assert "1 broken off." in first.stderr
+    assert "Interrupted. A sweep goes on when the same command is given again" in first.stderr
+    assert find_runs(tmp_path / "broken")[0].state == "unfinished"
+    again = sweep(tmp_path / "broken", "seed=0,1")
+    assert again.returncode == 0, again.stderr
+    assert "Going on with the training that was interrupted" in (cell(tmp_path / "broken", 0) / "train.log").read_text()
+    for seed in (0, 1):
+        one, other = (cell(tmp_path / name, seed) for name in ("whole", "broken"))
+        assert without_times(metrics_of(one)) == without_times(metrics_of(other))
+        assert all((value == weights_of(other)[name]).all() for name, value in weights_of(one).items())
+
+
+def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_path):
+    overrides = [*OPTIONS, f"hydra.sweep.dir={tmp_path}", "seed=0,1,2", "launcher=joblib", "trainer.max_steps=3000"]
+    command = [sys.executable, "-m", "advfool.train", *overrides]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Interrupted." in err
+    assert {run.state for run in find_runs(tmp_path)} == {"unfinished"}
+
+
+def test_names_are_safe_and_tell_cells_apart():
+    name = other_settings(["model.weights=/a b/c.pt", "interp.layer='x'", "data.root=/somewhere", "seed=1"])
+    assert name == ",interp.layer=_x_,model.weights=_a_b_c.pt"
+    long = [other_settings([f"model.weights={'w' * 300}{end}"]) for end in "ab"]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) < 150
