@@ -28,7 +28,18 @@ from advfool.runs import STATUS
 log = logging.getLogger(__name__)
 SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
 NAMED = ("model", "fooling", "interp", "seed")  # in every cell's name, whatever is swept
-PASSING = ("experiment", "scale", "launcher", "logger", "callbacks", "cache", "pictures", "data.root", "data.workers", "hydra")
+PASSING = (
+    "experiment",
+    "scale",
+    "launcher",
+    "logger",
+    "callbacks",
+    "cache",
+    "pictures",
+    "data.root",
+    "data.workers",
+    "hydra",
+)
 NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published", "scale")  # change no result
 PLACES = ("data.cache", "data.root", "data.workers", "trainer.default_root_dir")
 LONGEST = 120  # characters of a name

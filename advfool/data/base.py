@@ -104,9 +104,7 @@ class Order(DistributedSampler):
     `skip` of them.
     """
 
-    def __init__(
-        self, data: Samples, batch_size: int, seed: int, replays: int = 1, batches: int | None = None
-    ) -> None:
+    def __init__(self, data: Samples, batch_size: int, seed: int, replays: int = 1, batches: int | None = None) -> None:
         rank = distributed.get_rank() if distributed.is_initialized() else 0
         super().__init__(data, _processes(), rank, shuffle=True, seed=seed, drop_last=True)
         self.batch_size, self.replays = batch_size, replays
@@ -218,7 +216,7 @@ class DataModule(LightningDataModule):
         return self.in_order(self.test())
 
     def shuffled(self, data: Samples, batch_size: int, batches: int | None = None) -> ShuffledLoader:
-        """A loader for training, of full batches: a pass over the data, or so many. Order and augmentation by the seed."""
+        """A loader for training, of full batches: those of a pass, or so many. Order and augmentation by the seed."""
         share = max(len(data) // _processes(), 1)
         options = {"replays": self.replays, "batches": batches, **self._workers()}
         return ShuffledLoader(data, min(batch_size, share), self.seed, **options)

@@ -31,10 +31,8 @@ def phases(runs: Sequence[Run], plain: Mapping, images: int | None, **attack) ->
     plain: settings of the model before its adversarial training.
     """
     name = "-".join(f"{key}{value}" for key, value in {"images": images or "all", **attack}.items())
-    found = [
-        kept(run.folder / f"phases-{name}.safetensors", lambda run=run: _phases(run, plain, images, attack))
-        for run in runs
-    ]
+    file = f"phases-{name}.safetensors"
+    found = [kept(run.folder / file, lambda run=run: _phases(run, plain, images, attack)) for run in runs]
     result: dict = {"attack": attack, "images": images, "phases": {}}
     for place, phase in enumerate(PHASES):
         rates = {}

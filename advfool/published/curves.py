@@ -122,9 +122,7 @@ def draw_noise(path: Path, result: Mapping) -> None:
             curve = result[network][rate]
             axis.plot(result["levels"], curve["mean"], marker="o", ms=3, color=COLOURS[network], label=network)
             axis.fill_between(result["levels"], curve["low"], curve["high"], color=COLOURS[network], alpha=0.15, lw=0)
-        axis.set(
-            xlabel="noise on the parameters, in standard deviations of each tensor", ylabel=title, ylim=(-0.03, 1.03)
-        )
+        axis.set(xlabel="noise, in standard deviations of each tensor", ylabel=title, ylim=(-0.03, 1.03))
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(path, dpi=110)

@@ -45,9 +45,7 @@ def draw_iterations(path: Path, run: Run, image: int = 0) -> None:
     """
     file = run.folder / "snapshots.safetensors"
     if not file.is_file():
-        raise AdvfoolError(
-            f"{run.folder} has no snapshots: expected callbacks.snapshots.every_n_looks=1 in its config."
-        )
+        raise AdvfoolError(f"'{run.folder}' has no snapshots: expected a run with callbacks.snapshots.every_n_looks=1.")
     kept = load_file(file)
     steps = kept["steps"].tolist()
     interps = [name.removeprefix("maps/") for name in kept if name.startswith("maps/")]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from advfool.errors import AdvfoolError, nearest
+from advfool.errors import AdvfoolError
 from advfool.published.adversarial import draw_phases, phases
 from advfool.published.curves import aopc_curves, draw_aopc, draw_noise, noise
 from advfool.published.grids import active_grid, passive_grid
@@ -28,9 +28,7 @@ def publish(name: str, folder: Path, scale: Mapping) -> Path | None:
         AdvfoolError: the paper has nothing of this name.
     """
     if name not in MAKERS:
-        raise AdvfoolError(
-            f"published={name}: expected one of {', '.join(MAKERS)}; close to it: {nearest(name, list(MAKERS), 1)}."
-        )
+        raise AdvfoolError(f"published={name}: expected one of {', '.join(MAKERS)}.")
     runs = [run for run in find_runs(folder) if run.metrics and run.folder.parent == folder]
     if not runs:
         log.warning("No run has finished in %s: %s has to wait.", folder, name)

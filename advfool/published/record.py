@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 
-from advfool.published.tables import PublishedTable
+from advfool.published.tables import Cell, PublishedTable
 from advfool.runs import STATUS, Run, read_json
+
+OF_THE_MACHINE = ("commit", "versions", "device", "device_name", "threads", "python", "platform")
 
 
 def record_of(name: str, scale: str, runs: Sequence[Run], result: dict) -> dict:
@@ -29,9 +31,7 @@ def record_of(name: str, scale: str, runs: Sequence[Run], result: dict) -> dict:
         "seeds": sorted({run.seed for run in runs}),
         "runs": len(runs),
         "cell_seconds": {"total": round(sum(known), 1), "longest": max(known)} if known else None,
-        **{
-            key: common(key) for key in ("commit", "versions", "device", "device_name", "threads", "python", "platform")
-        },
+        **{key: common(key) for key in OF_THE_MACHINE},
         "result": result,
     }
 
@@ -56,11 +56,10 @@ def as_markdown(table: PublishedTable) -> str:
     heads = [*table.heads, *(f"{model} {kind}" for model, kind in table.columns)]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
-        cells = [
-            "-"
-            if cell.ours is None
-            else f"{cell.ours:.1f}" + ("" if cell.reported is None else f" ({cell.reported:.1f})")
-            for cell in row.cells
-        ]
-        lines.append([*row.labels, *cells])
+        lines.append([*row.labels, *(_shown(cell) for cell in row.cells)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shown(cell: Cell) -> str:
+    ours = "-" if cell.ours is None else f"{cell.ours:.1f}"
+    return ours if cell.reported is None else f"{ours} ({cell.reported:.1f})"

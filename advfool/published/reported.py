@@ -21,7 +21,7 @@ def reported(name: str) -> dict:
 
 
 def reported_value(name: str, labels: tuple[str, ...], model: str, column: str) -> float | None:
-    """A cell of a published table, in %, for a network of the same family as one of the paper's; None if there is none."""
+    """A cell of a published table, in %, for a network of the family of one of the paper's, or None."""
     family = next((family for family in FAMILIES if model.startswith(family)), None)
     for row in reported(name)["rows"]:
         if tuple(row["labels"]) == labels:

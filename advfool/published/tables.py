@@ -1,4 +1,4 @@
-"""The paper's tables from any runs: our numbers, means over the fine-tuning seeds, with the published ones beside them."""
+"""The paper's tables from any runs: our numbers, means over the fine-tuning seeds, and the published ones."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -133,11 +133,11 @@ def of_the_paper(runs: Iterable[Run], foolings: Sequence[str]) -> list[Run]:
 def models_of(runs: Iterable[Run]) -> list[str]:
     """The networks' names, those of the paper's families first and in its order."""
     names = sorted({run.model for run in runs})
-    order = {family: place for place, family in enumerate(FAMILIES)}
-    place = {
-        name: next((order[family] for family in FAMILIES if name.startswith(family)), len(order)) for name in names
-    }
-    return sorted(names, key=lambda name: (name.endswith("_2"), place[name], name))
+
+    def place(name: str) -> int:
+        return next((place for place, family in enumerate(FAMILIES) if name.startswith(family)), len(FAMILIES))
+
+    return sorted(names, key=lambda name: (name.endswith("_2"), place(name), name))
 
 
 def mean_and_interval(values: Sequence[float], least: float = 0, most: float = 100) -> tuple[float, tuple | None]:
@@ -193,10 +193,5 @@ def _cell(run: Run) -> tuple:
 
 def _settings(run: Run) -> tuple:
     config = run.config
-    chosen = (
-        config["fool_weight"],
-        config["optimizer"]["lr"],
-        config["trainer"]["max_steps"],
-        config["data"]["batch_size"],
-    )
-    return (*chosen, config["data"]["_target_"], config["target"])
+    data = (config["data"]["_target_"], config["data"]["batch_size"])
+    return config["fool_weight"], config["optimizer"]["lr"], config["trainer"]["max_steps"], config["target"], *data
