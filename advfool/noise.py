@@ -54,8 +54,8 @@ def parameter_noise(network: nn.Module, level: float, seed: int, relative: bool 
 def _disturb(parameters: list[Tensor], values: list[Tensor], level: float, seed: int, relative: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter, value in zip(parameters, values, strict=True):
-        unit = torch.randn(value.shape, generator=generator).to(value.device)  # drawn on the CPU, in float32
         value = value.to(torch.promote_types(value.dtype, torch.float32))
+        unit = torch.randn(value.shape, generator=generator).to(value)  # drawn on the CPU, in float32
         scale = level * value.std(correction=0) if relative else level
         parameter.copy_(value + scale * unit)
 

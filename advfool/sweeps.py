@@ -40,7 +40,9 @@ PASSING = (
     "data.workers",
     "hydra",
 )
-NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published", "scale")  # change no result
+# What changes no result: where things lie, what is shown, and tables that values are looked up in.
+NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published", "scale")
+NO_SETTINGS += ("tuned", "tuned_top", "tuned_steps", "tuned_lr", "table4", "family")
 PLACES = ("data.cache", "data.root", "data.workers", "trainer.default_root_dir")
 LONGEST = 120  # characters of a name
 FAILED = float("nan")  # what a failed cell returns to a sweeper
@@ -175,7 +177,7 @@ def _settings(cfg: DictConfig) -> dict:
 
 def _differences(known: dict, new: dict) -> list[str]:
     """`key old -> new` for each value that is not the same."""
-    a, b = _flat(known), _flat(new)
+    a, b = (_flat({key: value for key, value in tree.items() if key not in NO_SETTINGS}) for tree in (known, new))
     return [f"{key} {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
 
 

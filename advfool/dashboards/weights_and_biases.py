@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 STEP = "trainer/global_step"  # Lightning's name
 EXTREMES = ("val/top1", "val/fsr/*")  # shown with their smallest and largest value besides the last
 ROWS = 10_000  # of a table, which W&B shows
-REPORT = {".json", ".yaml", ".csv", ".parquet", ".png", ".html"}  # files of the folder that go into the report
+REPORT = {".json", ".yaml", ".csv", ".parquet", ".png"}  # files of the folder that go along with the report
 
 
 class Wandb(Dashboard, WandbLogger):
@@ -71,13 +71,16 @@ class Wandb(Dashboard, WandbLogger):
         self._keep(folder)
 
     def _keep(self, folder: Path) -> None:
-        """The run's files as artifacts: the weights, and everything else as its report."""
+        """The run's files as artifacts: the weights, and a page about the run with the files that it refers to."""
         import wandb
+
+        from advfool.reporting.writing import write_all
 
         run = self.experiment
         weights = wandb.Artifact(f"weights-{run.id}", "model")
         weights.add_file(str(folder / "manipulated.safetensors"), policy="immutable")  # read where it lies, not copied
         report = wandb.Artifact(f"report-{run.id}", "report")
+        report.add_dir(str(write_all(folder, folder / "report").parent), name="report")
         for path in sorted(folder.iterdir()):
             if path.suffix in REPORT and path.name != STATUS:
                 report.add_file(str(path))

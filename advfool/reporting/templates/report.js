@@ -87,7 +87,7 @@ function tabulate(details) {
     head = heads([`${title("yaxis")} \\ ${title("xaxis")}`, ...data[0].x.map(plain)]);
     data[0].y.forEach((name, row) => body.append(element("tr", {}, ...cells([plain(name), ...data[0].z[row]], true))));
   } else {
-    head = heads(["", title("xaxis"), "value"]);
+    head = heads(["curve or run", title("xaxis"), "value"]);
     for (const trace of data.filter((found) => found.x[0] !== null)) {
       trace.x.forEach((x, place) => {
         const name = plain(trace.text ? trace.text[place] : trace.name);
