@@ -6,10 +6,16 @@ BIN := $(VENV)/bin
 ADVFOOL_PHOTOS ?=
 export ADVFOOL_PHOTOS
 
-.PHONY: help setup demo test test-all lint format bench clean
+TABLES := table1 table2 table3 table5 fig2 fig3 fig11_17 fig4a fig4b fig4c fig5b fig7_10
+scale ?= digits
+args ?=
+runs ?= runs
+
+.PHONY: help setup demo $(TABLES) experiments record report test test-all lint format bench clean
 
 help:  ## This list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 13
+	@echo; echo 'Tables and figures of the paper [scale=digits|imagenet] [args="KEY=VALUE ..."]:'; echo '  $(TABLES)'
 
 setup: $(VENV)/installed  ## A virtual environment with everything to run, test and develop
 
@@ -21,6 +27,18 @@ $(VENV)/installed: pyproject.toml
 demo: setup  ## The main job: trains a small classifier, fools its Grad-CAM, ends with a picture
 	$(BIN)/python -m advfool.train hydra.run.dir=runs/demo
 	@echo "The picture: runs/demo/heatmaps.png"
+
+$(TABLES): setup
+	$(BIN)/python -m advfool.train experiment=$@ scale=$(scale) $(args)
+
+experiments: $(TABLES)  ## All of them, one after the other; what is finished is not done again
+
+record: setup  ## Takes what the experiments left in runs/ over into experiments/
+	for name in $(TABLES); do mkdir -p experiments/$$name/$(scale); \
+	  cp runs/$(scale)*/published/$$name/* experiments/$$name/$(scale)/; done
+
+report: setup  ## report.html of all runs in runs=FOLDER
+	$(BIN)/python -m advfool.report runs=$(runs)
 
 test: setup  ## The tests
 	$(BIN)/python -m pytest

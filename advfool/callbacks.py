@@ -134,10 +134,12 @@ class HeatmapSnapshots(_EveryNLooks):
     Source: Heo et al. 2019, Appendix C, Figures 7 to 10.
     """
 
-    def __init__(self, folder: str, every_n_looks: int | None = None, images: int = 4) -> None:
+    def __init__(
+        self, folder: str, every_n_looks: int | None = None, images: int = 4, all_interpreters: bool = False
+    ) -> None:
         super().__init__(every_n_looks)
-        self.folder, self.images = Path(folder), images
-        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self.folder, self.images, self.all_interpreters = Path(folder), images, all_interpreters
+        self.kept: dict[int, dict[str, Tensor]] = {}
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if self.due and trainer.is_global_zero and not trainer.sanity_checking:
@@ -155,15 +157,18 @@ class HeatmapSnapshots(_EveryNLooks):
     def _look(self, trainer: Trainer, module: LightningModule) -> None:
         data = _loaders(trainer)[-1].dataset
         batch = Sample(*(values.to(module.device) for values in take(data, range(min(self.images, len(data))))))
+        interpreters = module.watched if self.all_interpreters else [module.interpreter]
         with trainer.precision_plugin.forward_context():
-            _, ((maps, originals),) = _maps(module, batch, [module.interpreter])
-        test_loss = module.fooling.test_loss(maps, originals)
-        self.kept[trainer.global_step] = (maps.flatten(0, -3).float().cpu(), test_loss.flatten().float().cpu())
-        stacked = [torch.stack(values) for values in zip(*self.kept.values(), strict=True)]
-        tensors = dict(zip(("steps", "maps", "test_loss"), (torch.tensor(list(self.kept)), *stacked), strict=True))
-        save_file(tensors, self.folder / "snapshots.safetensors")
+            _, found = _maps(module, batch, interpreters)
+        look = self.kept[trainer.global_step] = {}
+        for interp, (maps, originals) in zip(interpreters, found, strict=True):
+            look[f"maps/{interp.name}"] = maps.flatten(0, -3).float().cpu()
+            look[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, originals).flatten().float().cpu()
+        tensors = {name: torch.stack([each[name] for each in self.kept.values()]) for name in look}
+        save_file({"steps": torch.tensor(list(self.kept)), **tensors}, self.folder / "snapshots.safetensors")
+        shown = (tensors[f"{key}/{module.interpreter.name}"] for key in ("maps", "test_loss"))
         picture = self.folder / "snapshots.png"
-        snapshots_picture(picture, list(self.kept), *stacked, module.fooling.interval)
+        snapshots_picture(picture, list(self.kept), *shown, module.fooling.interval)
         for dashboard in dashboards(trainer.loggers):
             dashboard.show_picture(picture, trainer.global_step)
 

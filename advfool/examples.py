@@ -132,9 +132,7 @@ def write_examples(
             confidence, prediction = found[row].max(dim=0)
             predictions[name] = (labels[prediction], round(confidence.item(), 4))
         kind = "composite" if batch.label.dim() == 2 else "image"
-        own, classes = (
-            tuple(labels[c] for c in values[row].reshape(-1).tolist()) for values in (batch.label, targets)
-        )
+        own, classes = (tuple(labels[c] for c in values[row].reshape(-1).tolist()) for values in (batch.label, targets))
         example = Example(index, kind, data.path(index), " and ".join(own), classes, predictions, tuple(roles))
         rows.append(asdict(example))
     about = {"rows": rows, "interps": [interp.name for interp in interpreters], "interval": list(fooling.interval)}

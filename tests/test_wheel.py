@@ -1,10 +1,13 @@
 """The wheel holds everything: installed elsewhere it finds its configuration from any folder."""
 
+import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+
+from test_published import config
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +19,7 @@ def test_the_wheel_runs_from_another_folder(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "advfool/conf/train.yaml" in names
     assert "advfool/data/imagenet_wnids.txt" in names
+    assert "advfool/experiments/table1/reported.json" in names
     assert not any(name.startswith(("tests/", "conf/")) for name in names)
 
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
@@ -33,3 +37,15 @@ def test_the_wheel_runs_from_another_folder(tmp_path):
     )
     assert result.stdout.startswith(str(site))
     assert "_target_: advfool.interpreters.GradCAM" in result.stdout
+
+    def installed(*command: str) -> str:
+        options = {"cwd": elsewhere, "env": os.environ | {"PYTHONPATH": str(site)}, "check": True}
+        return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, **options).stdout
+
+    assert "published: table1" in installed("advfool.train", "experiment=table1", "--cfg", "job")
+    run = elsewhere / "runs" / "one"
+    run.mkdir(parents=True)
+    settings = config(fooling="location", interp="lrp_t")
+    (run / "config.yaml").write_text(json.dumps(settings))
+    installed("advfool.report", "runs=runs")
+    assert "location" in (elsewhere / "runs" / "report.html").read_text()

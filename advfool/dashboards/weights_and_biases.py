@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STEP = "trainer/global_step"  # Lightning's name
-EXTREMES = ("val/top1", "val/fsr/*")  # shown with their smallest and largest value besides the last
 ROWS = 10_000  # of a table, which W&B shows
-REPORT = {".json", ".yaml", ".csv", ".parquet", ".png"}  # files of the folder that go along with the report
+REPORT = {".json", ".yaml", ".csv", ".parquet", ".png", ".html", ".md", ".tex"}  # files that go into the report
 
 
 class Wandb(Dashboard, WandbLogger):
@@ -55,6 +54,9 @@ class Wandb(Dashboard, WandbLogger):
 
     def show_config(self, config: dict) -> None:
         self.log_hyperparams(config)
+        interps = dict.fromkeys([config["interp"]["name"], *(config.get("evaluate_with") or ())])
+        for name in ("val/top1", *(f"val/fsr/{interp}" for interp in interps)):  # W&B would not look behind "*"
+            self.experiment.define_metric(name, step_metric=STEP, step_sync=True, summary="min,max,last")
 
     def show_picture(self, path: Path, step: int) -> None:
         self.log_image(f"pictures/{path.stem}", [str(path)], step)
@@ -62,10 +64,10 @@ class Wandb(Dashboard, WandbLogger):
     def show_results(self, folder: Path, metrics: Mapping, step: int) -> None:
         self.show_pictures(folder, step)
         table = pq.read_table(folder / "per_image.parquet")
-        stride = -(-table.num_rows // ROWS)
-        if stride > 1:
-            log.info("W&B shows one row in %d of per_image.parquet, which its report artifact holds in full.", stride)
-        columns = [column[::stride] for column in table.to_pydict().values()]
+        shown = rows_to_show(table.num_rows)
+        if shown.step > 1:
+            log.info("W&B shows one row in %d of per_image.parquet; the report's artifact has all.", shown.step)
+        columns = [column[shown] for column in table.to_pydict().values()]
         self.log_table("per_image", table.column_names, [list(row) for row in zip(*columns, strict=True)], step=step)
         self.experiment.summary.update(scalars(metrics))
         self._keep(folder)
@@ -80,12 +82,17 @@ class Wandb(Dashboard, WandbLogger):
         weights = wandb.Artifact(f"weights-{run.id}", "model")
         weights.add_file(str(folder / "manipulated.safetensors"), policy="immutable")  # read where it lies, not copied
         report = wandb.Artifact(f"report-{run.id}", "report")
-        report.add_dir(str(write_all(folder, folder / "report").parent), name="report")
-        for path in sorted(folder.iterdir()):
+        page = write_all(folder, folder / "report")
+        for path in sorted([*folder.iterdir(), *page.parent.iterdir()]):
             if path.suffix in REPORT and path.name != STATUS:
-                report.add_file(str(path))
+                report.add_file(str(path), name=str(path.relative_to(folder)))
         run.log_artifact(weights)
         run.log_artifact(report)
+
+
+def rows_to_show(total: int) -> slice:
+    """Evenly spaced rows, no more than W&B shows of a table: a file's first ones would be of few classes."""
+    return slice(None, None, max(-(-total // ROWS), 1))
 
 
 @contextmanager
@@ -118,8 +125,6 @@ def _begin(folder: Path, resume: str | None, mode: str | None, project: str, **k
         (folder / "wandb" / "id.txt").write_text(run.id)
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name in EXTREMES:
-        run.define_metric(name, step_metric=STEP, step_sync=True, summary="min,max,last")
     return run
 
 

@@ -45,9 +45,11 @@ class Gallery:
         found = read_examples(run.folder)
         if found is None:
             return None
-        signed = {interp: any((found.maps[interp, name] < 0).any().item() for name in NETWORKS) for interp in found.interps}
+        signed = {interp: _is_signed(found, interp) for interp in found.interps}
         return {
-            "interps": [{"name": name, "label": wording.interp(name), "signed": signed[name]} for name in found.interps],
+            "interps": [
+                {"name": interp, "label": wording.interp(interp), "signed": signed[interp]} for interp in signed
+            ],
             "interval": list(found.interval),
             "images": [self._image(found, row, signed) for row in from_best_to_worst(found)],
         }
@@ -132,6 +134,10 @@ def colour_scales() -> dict[str, list[list[int]]]:
         key: (matplotlib.colormaps[name](places)[:, :3] * 255).round().astype(int).tolist()
         for key, name in scales.items()
     }
+
+
+def _is_signed(found: Examples, interp: str) -> bool:
+    return any((found.maps[interp, name] < 0).any().item() for name in NETWORKS)
 
 
 def _sizes(found: Examples) -> Iterable[tuple[str, tuple[int, int]]]:

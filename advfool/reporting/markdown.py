@@ -83,10 +83,8 @@ def _foolings(parts: Sequence[Headline]) -> Lines:
 def _published(table: PublishedTable) -> Lines:
     columns = [f"{network} {wording.word(kind)}" for network, kind in table.columns]
     heads = [wording.markdown(head) for head in (*map(wording.word, table.heads), *columns)]
-    lines = [
-        [*(wording.markdown(wording.word(label)) for label in row.labels), *map(_cell, row.cells)]
-        for row in table.rows
-    ]
+    words = {label: wording.markdown(wording.word(label)) for row in table.rows for label in row.labels}
+    lines = [[*(words[label] for label in row.labels), *map(_cell, row.cells)] for row in table.rows]
     title = f"## {wording.word(table.name)}. {wording.markdown(table.title)} ({wording.markdown(table.unit)})"
     note = "Ours (95 % interval over the seeds); the paper's in italics."
     return [title, "", note, "", *_table(heads, lines, len(table.heads))]
@@ -102,7 +100,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _runs(views: Sequence[RunView]) -> Lines:
-    heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "top-1 drop (points)", "degenerate maps (%)", "state"]
+    heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "top-1 drop (points)", "degenerate (%)", "state"]
     lines = []
     for view in views:
         row = view.row

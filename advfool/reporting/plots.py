@@ -233,6 +233,7 @@ def _curve(
     steps, values = curve
     finite = np.isfinite(values)
     steps, values = steps[finite], values[finite]
+    colour, dash = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
     kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), POINTS)).round().astype(int))
     return {
         "type": "scatter",
@@ -242,7 +243,7 @@ def _curve(
         "yaxis": axis,
         "mode": "lines+markers" if markers else "lines",
         "marker": {"size": 5},
-        "line": {"color": COLOURS[place % len(COLOURS)], "width": 2, "dash": DASHES[place // len(COLOURS) % len(DASHES)]},
+        "line": {"color": colour, "width": 2, "dash": dash},
     }
 
 

@@ -21,7 +21,14 @@ INTERPS = {
     "ig_t": "IG_T",
     "guided_backprop": "Guided Backprop",
 }
-OTHERS = {"original": "Original", "top1": "Top-1", "top5": "Top-5", "fooling": "Fooling", "trained with": "Trained with", "class": "Class"}
+OTHERS = {
+    "original": "Original",
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "fooling": "Fooling",
+    "trained with": "Trained with",
+    "class": "Class",
+}
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

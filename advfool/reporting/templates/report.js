@@ -193,9 +193,11 @@ function card(image, interp, shown) {
 let gallery = null; // of the run that is shown
 let title = "";
 
-function fillGallery() {
+// Another run keeps the chosen interpreter and image if it can; the interpreter trained with follows the run.
+function fillGallery(before) {
   const form = byId("gallery-pick").elements;
-  const wanted = { interp: form.interp.value, image: form.image.value };
+  const chosen = before && form.interp.value !== before.interps[0].name;
+  const wanted = { interp: chosen ? form.interp.value : gallery.interps[0].name, image: form.image.value };
   const options = gallery.interps.map(({ name, label }, place) => new Option(place ? label : `${label} (trained with)`, name));
   form.interp.replaceChildren(...options);
   const images = gallery.images.map((image) => new Option(`${image.roles.join(", ")}: ${image.title}, ${image.label}`, image.index));
@@ -247,9 +249,10 @@ function showRun(run) {
     byId("aopc-pick").elements.interp.replaceChildren(...run.aopc.map(({ interp }) => new Option(interp)));
     draw("aopc-plot", run.aopc[0].figure);
   }
+  const before = gallery;
   gallery = run.gallery;
   present("gallery", Boolean(gallery));
-  if (gallery) fillGallery();
+  if (gallery) fillGallery(before);
 }
 
 if (DATA.transfer.length) {
