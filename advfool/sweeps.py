@@ -73,12 +73,12 @@ def run_cell(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path
         try:
             settings = _settings(cfg)
             finished = (folder / "metrics.json").is_file()
-            status.check(settings, finished)
+            same = status.check(settings, finished)
             if finished:
                 log.info("Finished before: %s", folder)
                 status.write("skipped", settings)
                 return result(folder)
-            if "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
+            if same and "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
                 log.info("Going on with the training that was interrupted in %s", folder)
                 cfg.resume = str(folder)
             status.write("running", settings)
@@ -105,24 +105,27 @@ class Status:
         self.path = folder / STATUS
         self.before = json.loads(self.path.read_text()) if self.path.is_file() else {}
 
-    def check(self, settings: dict, finished: bool) -> None:
-        """Raises an AdvfoolError where the folder holds a run that began or ended with other settings."""
-        known = self.before.get("settings")
-        begun = finished or (self.path.parent / "checkpoints").is_dir()
-        if known is not None and begun and (changed := _differences(known, settings)):
+    def check(self, settings: dict, finished: bool) -> bool:
+        """Whether the settings are those that the folder was begun with; one that failed may be begun with others.
+
+        Raises:
+            AdvfoolError: the folder holds a run with other settings, finished or broken off.
+        """
+        changed = _differences(self.before["settings"], settings) if self.before.get("settings") else []
+        if changed and (finished or self.before["outcome"] != "failed"):
             raise AdvfoolError(
                 f"'{self.path.parent}' holds a run with other settings: {'; '.join(changed[:5])}. "
                 "Give the sweep another folder (hydra.sweep.dir=...), or remove that one."
             )
+        return not changed
 
     def write(self, outcome: str, settings: dict, error: str | None = None, seconds: float | None = None) -> None:
-        known = self.before.get("settings") or settings
+        """A refusal keeps the settings of what is there."""
         if outcome == "skipped":
             seconds = self.before.get("seconds")
-        elif error is None:
-            known = settings
+        refused = outcome == "failed" and (self.path.parent / "metrics.json").is_file()
         content = {"outcome": outcome, "error": error, "sweep": os.environ.get(SWEEP), "seconds": seconds}
-        write_json(self.path, content | {"settings": known})
+        write_json(self.path, content | {"settings": self.before.get("settings") if refused else settings})
 
 
 @dataclass

@@ -60,9 +60,9 @@ def test_callbacks_leave_curves_and_snapshots(trained):
     assert expected <= set(header)
     kept = load_file(folder / "snapshots.safetensors")
     assert kept["steps"].tolist() == [0, 6]  # looks at steps 0, 3 and 6, every second of them
-    assert kept["maps"].shape == (2, 4, 7, 7)
-    assert kept["test_loss"].shape == (2, 4)
-    assert not torch.equal(kept["maps"][0], kept["maps"][1])
+    assert kept["maps/lrp_t"].shape == (2, 4, 7, 7)
+    assert kept["test_loss/lrp_t"].shape == (2, 4)
+    assert not torch.equal(*kept["maps/lrp_t"])
     assert (folder / "snapshots.png").exists()
 
 
