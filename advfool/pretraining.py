@@ -95,7 +95,7 @@ def _train(cfg: DictConfig, path: Path) -> None:
     if adversarial:
         plain = OmegaConf.merge(cfg, {"model": {"pretrain": {"adversarial": None}}})
         network.load_state_dict(read_weights(pretrained_weights(plain)))
-        settings = OmegaConf.merge(settings, adversarial)
+        settings = OmegaConf.create({**settings, **adversarial})
         callbacks.append(FreeAdversarialTraining(data.input, settings.epsilon, settings.replays))
         data.replays = settings.replays
     loader = data.train_dataloader()

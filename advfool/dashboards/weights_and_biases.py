@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,7 +108,10 @@ def wandb_ended() -> Iterator[None]:
         if run:
             run.finish(exit_code=code)
             if run.offline:
-                log.info("Recorded for W&B. To upload it: wandb login, then wandb sync %s", Path(run.dir).parent)
+                log.info(
+                    "Recorded for W&B. To upload it: wandb login, then wandb sync %s",
+                    shlex.quote(str(Path(run.dir).parent)),
+                )
 
 
 def _begin(folder: Path, resume: str | None, mode: str | None, project: str, **kwargs) -> "wandb.Run":
