@@ -108,10 +108,8 @@ def wandb_ended() -> Iterator[None]:
         if run:
             run.finish(exit_code=code)
             if run.offline:
-                log.info(
-                    "Recorded for W&B. To upload it: wandb login, then wandb sync %s",
-                    shlex.quote(str(Path(run.dir).parent)),
-                )
+                place = shlex.quote(str(Path(run.dir).parent))
+                log.info("Recorded for W&B. To upload it: wandb login, then wandb sync %s", place)
 
 
 def _begin(folder: Path, resume: str | None, mode: str | None, project: str, **kwargs) -> "wandb.Run":
