@@ -77,7 +77,8 @@ def find_runs(folder: Path) -> list[Run]:
     if not folder.is_dir():
         raise AdvfoolError(f"runs={folder}: expected a folder with runs, found no such folder.")
     places = {path.parent for name in ("config.yaml", STATUS) for path in folder.rglob(name)}
-    runs = [read for place in sorted(places) if place.name != ".hydra" and (read := _read(place, folder))]
+    places = {place for place in places if not {".hydra", "wandb"} & set(place.relative_to(folder).parts)}
+    runs = [read for place in sorted(places) if (read := _read(place, folder))]
     if not runs:
         raise AdvfoolError(f"runs={folder}: expected training runs (folders with a config.yaml), found none.")
     return runs

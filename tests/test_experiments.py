@@ -1,0 +1,141 @@
+"""Every table and figure of the paper is one command, at both scales."""
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+from conftest import make_photos
+from hydra import compose, initialize_config_dir
+from test_training import SMALL, run_here
+
+from advfool.command import conf_dir
+from advfool.published.publish import MAKERS
+
+OPTIONS = [*SMALL, "trainer.max_steps=4", "trainer.val_check_interval=2", "pictures=0"]
+FAST = {
+    "fig4a": ["+scale.measure.aopc.replacement=zero", "scale.measure.aopc.images=6", "scale.measure.aopc.steps=3"],
+    "fig4b": ["scale.measure.noise={levels:[0,0.2],draws:2,images:20}"],
+    "fig4c": ["scale.measure.pgd={images:8,epsilon:0.01,step:0.005,steps:2}", "scale.measure.plain={weights:null}"],
+    "fig5b": ["evaluate_with.smoothgrad.samples=2"],
+}
+MODELS = {"fig4c": "resnet_tiny"}  # whose weights need no adversarial training first
+FILES = {
+    "table1": ["table1.md"],
+    "table2": ["table2.md"],
+    "table3": ["table3.md"],
+    "table5": ["table5.md"],
+    "fig2": ["fig2.png"],
+    "fig3": ["fig3.png"],
+    "fig11_17": ["passive_1.png", "active_3.png"],
+    "fig4a": ["fig4a.png"],
+    "fig4b": ["fig4b.png"],
+    "fig4c": ["fig4c.png"],
+    "fig5b": ["fig5b-location-seed0.png"],
+    "fig7_10": ["fig7_10-active-seed0.png", "fig7_10-topk-seed0.png"],
+}
+
+
+def cells(name: str, scale: str) -> list[list[str]]:
+    """The overrides of each cell that the experiment's sweep runs."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [f"experiment={name}", f"scale={scale}"], return_hydra_config=True)
+        params = {key: str(values).split(",") for key, values in cfg.hydra.sweeper.params.items()}
+    return [
+        [f"{key}={value}" for key, value in zip(params, values, strict=True)] for values in product(*params.values())
+    ]
+
+
+@pytest.mark.parametrize("scale", ["digits", "imagenet"])
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_every_cell_composes(name, scale):
+    overrides = cells(name, scale)
+    assert len(overrides) >= 1
+    for cell in {0: overrides[0], 1: overrides[-1]}.values():
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = compose("train", [f"experiment={name}", f"scale={scale}", *cell], return_hydra_config=True)
+        assert cfg.published == name
+        assert cfg.scale.name == scale
+        assert cfg.fool_weight > 0
+        assert cfg.optimizer.lr > 0
+        assert ("Imagenet" in cfg.data._target_) == (scale == "imagenet")
+        assert str(cfg.hydra.mode) == "RunMode.MULTIRUN"
+
+
+def test_tables_and_figures_share_their_cells():
+    def named(*experiments):
+        return {tuple(sorted(cell)) for name in experiments for cell in cells(name, "digits")}
+
+    assert named("fig2", "fig4a", "fig4b") <= named("table1")
+    assert named("fig3", "table5") <= named("table2")
+    assert named("table3", "fig11_17") <= named("table1", "table2")
+    assert len(named("table1")) == 72
+    assert {dict(override.split("=") for override in cell)["seed"] for cell in named("table1")} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    "name", ["table1", "table3", "fig2", "fig11_17", "fig4a", "fig4b", "fig4c", "fig5b", "fig7_10"]
+)
+def test_an_experiment_ends_with_its_table_or_figure(name, tmp_path):
+    params = {key: values.split(",") for key, values in (cell.split("=") for cell in cells(name, "digits")[0])}
+    every = {key: {cell[place].split("=")[1] for cell in cells(name, "digits")} for place, key in enumerate(params)}
+    chosen = {"seed": "0", "model": MODELS.get(name, "densenet_tiny" if name == "fig4a" else "resnet_tiny")}
+    if name == "table1":
+        chosen = {"seed": "'0,1'", "model": "resnet_tiny", "fooling": "topk", "interp": "gradcam"}
+    elif name == "table3":
+        chosen |= {"fooling": "active", "interp": "lrp_t"}
+    elif len(every["interp"]) > 1:
+        chosen |= {"interp": "gradcam"}
+    if "active" in every["fooling"] or name == "table3":
+        overrides = ["+fooling.train=12", "+fooling.test=4"] if name == "table3" else []
+    else:
+        overrides = []
+    command = [
+        "--multirun",
+        f"experiment={name}",
+        *OPTIONS,
+        *FAST.get(name, []),
+        *overrides,
+        f"hydra.sweep.dir={tmp_path}",
+    ]
+    command += [f"hydra.sweeper.params.{key}={value}" for key, value in chosen.items()] + ["hydra.launcher.n_jobs=1"]
+    if name == "fig4c":
+        command += ["scale.robust=resnet_tiny"]
+    result = run_here("advfool.train", command)
+    assert result.returncode == 0, result.stderr
+    target = tmp_path / "published" / name
+    assert all(
+        (target / file).stat().st_size > 0 for file in FILES[name] if name not in ("fig11_17",) or "passive" in file
+    )
+    record = json.loads((target / "measured.json").read_text())
+    assert record["experiment"] == name
+    assert record["scale"] == "digits"
+    assert record["seeds"] == ([0, 1] if name == "table1" else [0])
+    assert (tmp_path / "report.html").exists()
+
+
+def test_at_imagenet_scale_with_two_processes(tmp_path):
+    for split in ("train", "val"):
+        for wnid in ("n01440764", "n02102040"):
+            make_photos(tmp_path / "imagenet" / split / wnid, 4, (240, 230))
+    params = "hydra.sweeper.params={seed:'0',model:resnet50,fooling:location,interp:gradcam}"
+    options = [
+        "trainer.accelerator=cpu",
+        "trainer.max_steps=2",
+        "data.batch_size=2",
+        "data.workers=0",
+        "model.weights=null",
+    ]
+    command = ["experiment=table1", "scale=imagenet", "trainer=ddp", "trainer.devices=2", *options, "evaluate_with=[]"]
+    command += [params, f"data.root={tmp_path / 'imagenet'}", f"hydra.sweep.dir={tmp_path / 'runs'}", "pictures=0"]
+    result = subprocess.run(
+        [sys.executable, "-m", "advfool.train", *command], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "runs" / "published" / "table1" / "measured.json").read_text())
+    assert (record["scale"], record["runs"]) == ("imagenet", 1)
+    (metrics,) = (json.loads(path.read_text()) for path in Path(tmp_path / "runs").glob("*/metrics.json"))
+    assert metrics["steps"] == 2
+    assert metrics["n_images"] == 8
