@@ -42,7 +42,7 @@ PASSING = (
 )
 # What changes no result: where things lie, what is shown, and tables that values are looked up in.
 NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published", "scale")
-NO_SETTINGS += ("tuned", "tuned_top", "tuned_steps", "tuned_lr", "tuned_batch", "table4", "family")
+NO_SETTINGS += ("tuned", "tuned_top", "tuned_steps", "tuned_lr", "tuned_batch", "tuned_clip", "table4", "family")
 PLACES = ("data.cache", "data.root", "data.workers", "trainer.default_root_dir")
 LONGEST = 120  # characters of a name
 FAILED = float("nan")  # what a failed cell returns to a sweeper
