@@ -22,6 +22,7 @@ def open_run(run: Run) -> tuple[Parts, nn.Module]:
         AdvfoolError: the original network is no longer the one that the run started from.
     """
     cfg = OmegaConf.create(run.config)
+    torch.manual_seed(run.seed)  # as the run did: networks without weights
     parts = assemble(cfg)
     expected = run.metrics.get("original_sha256")
     if expected not in (None, parts.original_sha256):
