@@ -101,7 +101,7 @@ def _train(cfg: DictConfig, path: Path) -> None:
     loader = data.train_dataloader()
     log.info("Training %s on %d images, once; the weights go to %s", cfg.model.name, len(loader.dataset), path)
     trainer = pl.Trainer(
-        accelerator=cfg.trainer.accelerator if "trainer" in cfg else "auto",
+        accelerator=OmegaConf.select(cfg, "trainer.accelerator", default="auto"),
         devices=1,
         max_epochs=settings.epochs,
         logger=False,

@@ -44,8 +44,9 @@ def passive_grid(path: Path, runs: Sequence[Run], nth: int = 0) -> None:
                 axis.set_xlabel(_said(examples, place, network), fontsize=7)
             else:
                 draw_map(axis, examples.images[place], examples.maps[interp, network][place, 0])
-                loss = examples.test_loss[interp, network][place, 0].item()
-                axis.set_xlabel(f"{loss:.2f}" + _mark(loss, examples.interval, fooling), fontsize=7)
+                if network == "manipulated":  # the original's depends on the fooling
+                    loss = examples.test_loss[interp, network][place, 0].item()
+                    axis.set_xlabel(f"{loss:.2f}" + _mark(loss, examples.interval, fooling), fontsize=7)
     for axis, (model, interp) in zip(axes[0], columns, strict=True):
         axis.set_title(f"{model}\n{interp}" if interp == "image" else interp, fontsize=8)
     _save(figure, path)
@@ -89,7 +90,9 @@ def draw_map(axis: plt.Axes, image: Tensor, heat: Tensor) -> None:
 
 
 def _fixed(examples: Examples) -> list[int]:
-    return [place for place, row in enumerate(examples.rows) if "fixed" in row.roles]
+    """Where the images that all runs keep are, in the same order in every run."""
+    places = [place for place, row in enumerate(examples.rows) if "fixed" in row.roles]
+    return sorted(places, key=lambda place: examples.rows[place].index)
 
 
 def _said(examples: Examples, place: int, network: str) -> str:
@@ -110,5 +113,5 @@ def _axes(rows: int, columns: int) -> tuple[plt.Figure, list]:
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
