@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from advfool.errors import AdvfoolError
 
@@ -86,8 +87,8 @@ def find_runs(folder: Path) -> list[Run]:
 
 def _read(place: Path, root: Path) -> Run | None:
     """The run in a folder, or None where it holds something else, such as an evaluation."""
-    path = next((p for p in (place / "config.yaml", place / ".hydra" / "config.yaml") if p.is_file()), None)
-    config = OmegaConf.to_container(OmegaConf.load(path)) if path else None
+    found = (_yaml(path) for path in (place / "config.yaml", place / ".hydra" / "config.yaml"))
+    config = next((config for config in found if config), None)
     if not isinstance(config, dict) or not all(key in config for key in ("model", "fooling", "interp", "optimizer")):
         return None
     files = {name: read_json(place / name) for name in ("metrics.json", "environment.json", STATUS)}
@@ -100,5 +101,13 @@ def read_json(path: Path) -> dict | None:
     """A file's content; None where it is missing or was cut off while being written."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
+        return None
+
+
+def _yaml(path: Path) -> dict | None:
+    """A config; None where it is missing or was cut off while being written."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError):
         return None

@@ -436,9 +436,9 @@ def test_settings_of_the_training_that_cannot_be(settings, message):
 # Configs
 
 
-def config(*overrides):
+def config(*overrides, name="train"):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose(name, list(overrides))
 
 
 def test_the_attack_is_a_callback_in_the_networks_own_pixels():
@@ -462,7 +462,8 @@ def test_a_robust_network_is_the_plain_one_trained_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr("advfool.pretraining.FreeAdversarialTraining", Spy)
     quick = [f"cache={tmp_path}", "model.pretrain.epochs=1", "model.pretrain.batch_size=256"]
-    cfg = config(*quick, "model=resnet_tiny_robust", "model.pretrain.adversarial.epochs=2")
+    adversarial = ["model=resnet_tiny_robust", "model.pretrain.adversarial.epochs=2"]
+    cfg = config(*quick, *adversarial, name="pretrain")
     robust = pretrained_weights(cfg)
     plain = pretrained_weights(config(*quick, "model=resnet_tiny"))
     files = {path.name.rpartition("-")[0] for path in robust.parent.glob("*.safetensors")}

@@ -131,3 +131,15 @@ def test_names_are_safe_and_tell_cells_apart():
     long = [other_settings([f"model.weights={'w' * 300}{end}"]) for end in "ab"]
     assert len(set(long)) == 2
     assert max(map(len, long)) < 150
+
+
+def test_a_search_has_two_objectives_and_goes_on(tmp_path):
+    command = [*OPTIONS, "search=pareto", "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={tmp_path}"]
+    for outcome in ("finished", "skipped"):  # the same trials again
+        result = run_here("advfool.train", command)
+        assert result.returncode == 0, result.stderr
+        found = [json.loads(path.read_text()) for path in tmp_path.glob("*/status.json")]
+        assert [status["outcome"] for status in found] == [outcome] * 2
+    weights = {run.config["fool_weight"] for run in find_runs(tmp_path)}
+    assert len(weights) == 2
+    assert (tmp_path / "report.html").exists()
