@@ -116,7 +116,9 @@ def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_pa
     command = [sys.executable, "-m", "advfool.train", *overrides]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
-    while len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < until and process.poll() is None:
+    while (
+        len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < until and process.poll() is None
+    ):
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     _, err = process.communicate(timeout=60)
