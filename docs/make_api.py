@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("api.md")
-MODULES = {  # module: its public names; None: those in its __all__ or, without one, all functions and classes of its own
+MODULES = {  # module: its public names; None: those in its __all__, or all functions and classes that it defines
     "advfool": None,
     "advfool.interpreters": None,
     "advfool.interpreters.base": ("LayerInterpreter", "read_maps"),
@@ -118,7 +118,7 @@ def _class_annotations(kind: type) -> dict[str, str]:
 
 
 def _of_node(node: ast.FunctionDef, source: str) -> dict[str, str]:
-    texts = {argument.arg: _segment(source, argument.annotation) for argument in _arguments(node) if argument.annotation}
+    texts = {each.arg: _segment(source, each.annotation) for each in _arguments(node) if each.annotation}
     return texts | ({"return": _segment(source, node.returns)} if node.returns else {})
 
 

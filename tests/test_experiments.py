@@ -89,7 +89,7 @@ def test_an_experiment_ends_with_its_table_or_figure(name, tmp_path):
     elif len(every["interp"]) > 1:
         chosen |= {"interp": "gradcam"}
     if "active" in every["fooling"] or name == "table3":
-        overrides = ["+fooling.train=12", "+fooling.test=4"] if name == "table3" else []
+        overrides = ["++fooling.train=12", "++fooling.test=4"] if name == "table3" else []
     else:
         overrides = []
     command = [
@@ -117,15 +117,16 @@ def test_an_experiment_ends_with_its_table_or_figure(name, tmp_path):
 
 
 def test_at_imagenet_scale_with_two_processes(tmp_path):
-    for split in ("train", "val"):
+    for split, count in (("train", 12), ("val", 4)):
         for wnid in ("n01440764", "n02102040"):
-            make_photos(tmp_path / "imagenet" / split / wnid, 4, (240, 230))
+            make_photos(tmp_path / "imagenet" / split / wnid, count, (240, 230))
     params = "hydra.sweeper.params={seed:'0',model:resnet50,fooling:location,interp:gradcam}"
     options = [
         "trainer.accelerator=cpu",
         "trainer.max_steps=2",
         "data.batch_size=2",
         "data.workers=0",
+        "data.selection_fraction=0.25",
         "model.weights=null",
     ]
     command = ["experiment=table1", "scale=imagenet", "trainer=ddp", "trainer.devices=2", *options, "evaluate_with=[]"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from torch import Tensor
 
 from advfool.examples import Examples, read_examples
@@ -104,7 +105,7 @@ def _mark(loss: float, interval: Sequence[float], fooling: str) -> str:
     return " fooled" if fooling != "original" and interval[0] <= loss <= interval[1] else ""
 
 
-def _axes(rows: int, columns: int) -> tuple[plt.Figure, list]:
+def _axes(rows: int, columns: int) -> tuple[plt.Figure, np.ndarray]:
     size = (1.15 * columns + 0.6, 1.35 * rows + 0.5)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
