@@ -451,6 +451,7 @@ def test_the_attack_is_a_callback_in_the_networks_own_pixels():
 
 def test_a_robust_network_is_the_plain_one_trained_on(tmp_path, monkeypatch):
     monkeypatch.setattr("advfool.data.digits.PLACEMENTS", {"train": 1, "selection": 1, "test": 1})
+    monkeypatch.setattr("advfool.data.digits.SHARES", {"train": 0.15, "selection": 0.8, "test": 0.05})
     made = []
 
     class Spy(FreeAdversarialTraining):
@@ -461,7 +462,7 @@ def test_a_robust_network_is_the_plain_one_trained_on(tmp_path, monkeypatch):
             made.append(trainer.global_step)
 
     monkeypatch.setattr("advfool.pretraining.FreeAdversarialTraining", Spy)
-    quick = [f"cache={tmp_path}", "model.pretrain.epochs=1", "model.pretrain.batch_size=256"]
+    quick = [f"cache={tmp_path}", "model.pretrain.epochs=1", "model.pretrain.batch_size=64"]
     adversarial = ["model=resnet_tiny_robust", "model.pretrain.adversarial.epochs=2"]
     cfg = config(*quick, *adversarial, name="pretrain")
     robust = pretrained_weights(cfg)
@@ -472,7 +473,7 @@ def test_a_robust_network_is_the_plain_one_trained_on(tmp_path, monkeypatch):
     (callback, start), steps = made
     assert all(torch.equal(value, start[name]) for name, value in load_file(plain).items())
     assert callback.delta.abs().max() == pytest.approx(cfg.model.pretrain.adversarial.epsilon)
-    assert steps == 2 * 4 * (1257 // 256)
+    assert steps == 2 * 4 * (269 // 64)
     assert not torch.equal(load_file(plain)["fc.weight"], load_file(robust)["fc.weight"])
 
 
