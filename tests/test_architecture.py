@@ -22,7 +22,19 @@ FORBIDDEN = {  # package: what it must not import
     "data": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.module"),
     "module": ("advfool.interpreters.cam", "advfool.interpreters.lrp", "advfool.foolings.passive", "advfool.training"),
 }
-LIGHTNING = {"attacks", "dashboards", "module", "data", "callbacks", "command", "evaluation", "evaluating", "pretraining", "quiet", "training"}
+LIGHTNING = {
+    "attacks",
+    "dashboards",
+    "module",
+    "data",
+    "callbacks",
+    "command",
+    "evaluation",
+    "evaluating",
+    "pretraining",
+    "quiet",
+    "training",
+}
 HYDRA = {"building", "command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
 HYDRA |= {"evaluate", "evaluating", "explaining", "gallery", "galleries", "sweeps", "runs", "report", "published"}
 

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -489,11 +490,27 @@ def test_plain_weights_keep_their_names_and_adversarial_settings_count(tmp_path)
     assert len({weights_path(cfg) for cfg in robust}) == 5
 
 
+class KeepDelta(pl.Callback):
+    """Of every process."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer, module):
+        (callback,) = (found for found in trainer.callbacks if isinstance(found, FreeAdversarialTraining))
+        torch.save(callback.delta, f"{self.folder}/{trainer.global_rank}.pt")
+
+
 @pytest.mark.slow
-def test_two_processes_have_perturbations_of_their_own(tmp_path):
+def test_two_processes_have_perturbations_of_their_own_and_one_network(tmp_path, monkeypatch):
     from test_training import SMALL, metrics_of, run
 
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     options = [*SMALL, "attack=free", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=6", "pictures=0"]
+    options += ["+callbacks.keep._target_=test_attacks.KeepDelta", f"+callbacks.keep.folder={tmp_path}"]
     done = run(tmp_path / "run", *options, "evaluate_with=[]", "data.batch_size=16", "trainer.val_check_interval=3")
     assert done.returncode == 0, done.stderr
     assert metrics_of(tmp_path / "run")["steps"] == 6
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert one.abs().max() == other.abs().max() == pytest.approx(0.0157)
+    assert differ(one, other) > 0.3

@@ -69,7 +69,9 @@ def test_every_interpreter_is_built_with_the_model_it_is_for(interp):
     assert built.layer == expected
 
 
-@pytest.mark.parametrize("group", ["trainer", "logger", "callbacks", "preserve", "hparams", "experiment", "launcher", "scale", "attack"])
+@pytest.mark.parametrize(
+    "group", ["trainer", "logger", "callbacks", "preserve", "hparams", "experiment", "launcher", "scale", "attack"]
+)
 def test_every_other_choice_composes(group):
     for choice in choices(group):
         extra = ["model=vgg19"] if choice == "paper" else []

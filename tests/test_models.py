@@ -192,7 +192,7 @@ def test_weights_that_do_not_fit_list_their_keys(tmp_path):
 
 class Evil:
     def __reduce__(self):
-        return sys.exit, (3,)
+        return exec, ("raise AssertionError('code in the file was run')",)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,9 @@ def test_accuracy_of_the_original_and_the_manipulated_networks():
 
 
 def test_active_fooling_has_tables_of_both_classes():
-    tables = {table.name: table for table in published_tables(grid(fooling="active", interp="gradcam", model="resnet50"))}
+    tables = {
+        table.name: table for table in published_tables(grid(fooling="active", interp="gradcam", model="resnet50"))
+    }
     assert set(tables) == {"table2", "table3", "table5"}
     assert cell_of(tables["table2"], ("gradcam", "c2"), ("resnet50", "lrp")).ours == pytest.approx(46.5)
     assert cell_of(tables["table2"], ("gradcam", "c1"), ("resnet50", "gradcam")).reported == 76.0
@@ -149,11 +151,18 @@ def test_what_is_published_says_where_it_comes_from(tmp_path):
         (folder / "config.yaml").write_text(json.dumps(run.config))
         (folder / "metrics.json").write_text(json.dumps(run.metrics))
         (folder / "environment.json").write_text(json.dumps(run.environment))
-        (folder / "status.json").write_text(json.dumps({"outcome": "finished", "seconds": 10.0 + run.seed, "error": None}))
+        (folder / "status.json").write_text(
+            json.dumps({"outcome": "finished", "seconds": 10.0 + run.seed, "error": None})
+        )
     target = publish("table1", tmp_path, {"name": "digits"})
     assert target == tmp_path / "published" / "table1"
     record = json.loads((target / "measured.json").read_text())
-    assert (record["experiment"], record["scale"], record["seeds"], record["runs"]) == ("table1", "digits", [0, 1, 2], 3)
+    assert (record["experiment"], record["scale"], record["seeds"], record["runs"]) == (
+        "table1",
+        "digits",
+        [0, 1, 2],
+        3,
+    )
     assert record["cell_seconds"] == {"total": 33.0, "longest": 12.0}
     assert (record["python"], record["commit"]) == ("3.11", "abc")
     assert record["command"].startswith("python -m advfool.train")

@@ -149,7 +149,7 @@ def mean_and_interval(values: Sequence[float], least: float = 0, most: float = 1
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, None
-    reach = stats.t.ppf(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    reach = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
     return mean, (round(max(mean - reach, least), 2), round(min(mean + reach, most), 2))
 
 
