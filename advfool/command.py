@@ -64,9 +64,7 @@ def command(
             except KeyboardInterrupt:
                 if Begin.sweep:
                     Begin.sweep.tell()
-                _say(
-                    "Interrupted. A sweep goes on when the same command is given again, a single run with resume=FOLDER."
-                )
+                _say("Interrupted. A sweep goes on when the command is given again, a single run with resume=FOLDER.")
                 sys.exit(130)
             except AdvfoolError as error:
                 failures.append(error)

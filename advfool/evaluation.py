@@ -78,7 +78,8 @@ class Results:
     """What a comparison found: rows of the explained images, of all images, and AOPC curves by what they are of.
 
     Passive foolings explain test images, active ones composites, whose rows are apart from those of the images.
-    `aopc` has a curve for (interpreter, network, whose map); the interpreter of the map `random` is "".
+    `aopc` has a curve for (interpreter, network, whose map), if any image had finite maps; the interpreter of the map
+    `random` is "".
     """
 
     explained: Table
@@ -184,10 +185,12 @@ class Comparison(LightningModule):
         return _one_column_each(columns)
 
     def _update_curves(self, batch: Sample, targets: Tensor, maps: dict[str, dict[str, Tensor]]) -> None:
+        """Of images with finite maps, so that all curves of an interpreter are of the same images."""
         wanted = torch.isin(batch.index, self.aopc_images.to(batch.index.device))
         for (interp, network, source), metric in zip(self.kinds, self.curves, strict=True):
-            found = maps[interp][source] if interp else next(iter(maps.values()))["original"]
-            chosen = wanted & found.isfinite().flatten(1).all(dim=1)
+            pair = maps[interp] if interp else next(iter(maps.values()))
+            found = pair[source] if interp else pair["original"]
+            chosen = wanted & torch.stack([m.isfinite().flatten(1).all(dim=1) for m in pair.values()]).all(dim=0)
             if chosen.any():
                 arguments = (values[chosen] for values in (batch.image, targets, found))
                 metric.update(self.networks[network], *arguments, batch.index[chosen])
@@ -201,7 +204,8 @@ class Comparison(LightningModule):
                 explained = {
                     name: values[torch.isin(images["index"], self.measured)] for name, values in images.items()
                 }
-        self.results = Results(explained, images, {key: _curve(self.curves[i]) for i, key in enumerate(self.kinds)})
+        curves = {key: _curve(metric) for key, metric in zip(self.kinds, self.curves, strict=True)}
+        self.results = Results(explained, images, {key: curve for key, curve in curves.items() if curve})
 
 
 def compare(
@@ -267,9 +271,10 @@ def _one_column_each(columns: Table) -> Table:
     return single | pairs
 
 
-def _curve(metric: AOPC) -> Curve:
-    low, high = metric.interval().tolist()
-    return Curve(metric.compute().item(), [low, high] if low == low else None, metric.curve().tolist())
+def _curve(metric: AOPC) -> Curve | None:
+    """None where no image had a map."""
+    (low, high), value, points = metric.interval().tolist(), metric.compute().item(), metric.curve().tolist()
+    return Curve(value, [low, high] if low == low else None, points) if value == value else None
 
 
 def _stack(rows: list[Table]) -> Table:

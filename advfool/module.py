@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from advfool.classes import top_classes
 from advfool.data.base import Sample
 from advfool.errors import AdvfoolError, Diverged
 from advfool.foolings.base import Fooling
@@ -17,6 +18,7 @@ from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics.states import FoolingSuccessRate
 from advfool.mixing import mix_images
 from advfool.preserve import Preserve
+from advfool.random_numbers import random_state, set_random_state
 from advfool.recording import record
 from advfool.reference import KeptOriginal, Original
 from advfool.sites import module_at
@@ -93,7 +95,7 @@ class FoolingModule(LightningModule):
             for layer in trainable:
                 module_at(self.network, layer).requires_grad_(True)
         self.original_top1: float | None = None
-        self.random_state: Tensor | None = None
+        self.random_state: list[Tensor] | None = None
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
         self.val_fsr = FoolingSuccessRate(fooling.interval)
         self.val_test_loss = MeanMetric(nan_strategy="ignore")
@@ -112,14 +114,14 @@ class FoolingModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps the random state, so that a resumed training draws what an uninterrupted one would."""
-        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["random_state"] = random_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.random_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
         if self.random_state is not None and self.global_rank == 0:
-            torch.set_rng_state(self.random_state.cpu())
+            set_random_state(self.device, self.random_state)
 
     def training_step(self, batch: Sample | dict[str, Sample], batch_idx: int) -> Float[Tensor, ""]:
         images, composites = (batch["images"], batch["composites"]) if isinstance(batch, dict) else (batch, None)
@@ -222,5 +224,5 @@ class FoolingModule(LightningModule):
 
 def _draw_from_top(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n"]:
     """For each image one of its k most probable classes, at random."""
-    top = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    top = top_classes(logits, k)
     return top.gather(1, torch.randint(top.shape[1], (len(top), 1)).to(top.device))[:, 0]

@@ -1,7 +1,12 @@
-"""Random numbers by place instead of by turn: the same in any batch, in any process and on any device."""
+"""Random numbers by place instead of by turn: the same in any batch, in any process and on any device.
+
+And of torch's own, which come by turn, the state: to draw the same again.
+"""
+
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 # The constants of SplitMix64 as signed integers of 64 bits.
@@ -25,6 +30,18 @@ def uniform(seed: int, index: Int[Tensor, "n"], position: Int[Tensor, "#n p"], s
     return _shifted(bits, 11).double() * 2.0**-53
 
 
+def fingerprint(values: Num[Tensor, "n ..."]) -> Int[Tensor, "n"]:
+    """A whole number for each entry that depends on its values alone: an index where none is given.
+
+    >>> images = torch.rand(3, 2, 2)
+    >>> torch.equal(fingerprint(images)[1:], fingerprint(images[1:]))
+    True
+    """
+    bits = values.double().reshape(len(values), values[:1].numel()).view(torch.int64)
+    weight = _output(torch.zeros_like(bits[:1]), torch.arange(bits.shape[1], device=bits.device)[None])
+    return (bits * (2 * weight + 1)).sum(dim=1)
+
+
 def _output(start: Int[Tensor, "*a"], count: Int[Tensor, "*b"]) -> Int[Tensor, "*c"]:
     """The output number `count` (from 0) of the generator with this state; sums and products wrap around."""
     bits = start + (count + 1) * _STEP
@@ -36,3 +53,15 @@ def _output(start: Int[Tensor, "*a"], count: Int[Tensor, "*b"]) -> Int[Tensor, "
 def _shifted(bits: Int[Tensor, "*n"], count: int) -> Int[Tensor, "*n"]:
     """To the right, with zeros from the left (torch's own shift repeats the sign)."""
     return (bits >> count) & (2 ** (64 - count) - 1)
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """The state of torch's own generators that work on this device draws from: the CPU's and, of a GPU, its own."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_random_state(device: torch.device, state: Sequence[Tensor]) -> None:
+    """Goes on from a `random_state`; one that was taken on a CPU leaves a GPU's generator alone."""
+    torch.set_rng_state(state[0].cpu())
+    if device.type == "cuda" and len(state) > 1:
+        torch.cuda.set_rng_state(state[1].cpu(), device)

@@ -8,10 +8,12 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,13 +23,23 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from advfool.classes import top_classes
 from advfool.data.base import Samples
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.models.weights import weights_digest
 from advfool.recording import record
 
-VERSION = 1  # part of the key: raise it when what is kept changes
+VERSION = 2  # part of the key: raise it when what is kept changes
+MAP_MAKERS = ("interpreters/*.py", "relevance/*.py", "graph.py", "heatmaps.py", "linear.py", "recording.py", "sites.py")
 Targets = str | int  # `label`, or so many of the original network's most probable classes
+
+
+class Precision(Protocol):
+    """What is needed of Lightning's precision plugin."""
+
+    precision: str
+
+    def forward_context(self) -> AbstractContextManager: ...
 
 
 class Original(NamedTuple):
@@ -68,13 +80,15 @@ def keep_original(
     loader: DataLoader,
     targets: Targets,
     device: torch.device,
+    precision: Precision | None = None,
 ) -> KeptOriginal:
     """What `network` says of all images of `data`, computed now unless it has been before.
 
     interpreter: None to keep logits alone. loader: all of `data` in order. targets: whose heatmaps are kept.
+    precision: that of the training, whose maps are compared with these (None: as the network is).
     Other processes that need the same values wait for the one that computes them.
     """
-    key = _key(network, interpreter, data, loader.batch_size, targets, device)
+    key = _key(network, interpreter, data, loader.batch_size, targets, device, precision)
     folder = cache / "reference" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
@@ -83,7 +97,8 @@ def keep_original(
                 unfinished = folder.with_suffix(".part")
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
-                _compute(unfinished, network.to(device), interpreter, len(data), loader, targets)
+                with precision.forward_context() if precision else nullcontext():
+                    _compute(unfinished, network.to(device), interpreter, len(data), loader, targets)
                 unfinished.rename(folder)
     return KeptOriginal(folder)
 
@@ -116,9 +131,7 @@ def _compute(
 def _classes(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n *two"], targets: Targets) -> Int[Tensor, "n k"]:
     if targets == "label":
         return labels if labels.dim() == 2 else labels[:, None]
-    if targets == 1:  # with ties not always the first of topk
-        return logits.argmax(dim=1, keepdim=True)
-    return logits.topk(min(targets, logits.shape[1]), dim=1).indices
+    return top_classes(logits, targets)
 
 
 def _key(
@@ -128,19 +141,54 @@ def _key(
     batch_size: int,
     targets: Targets,
     device: torch.device,
+    precision: Precision | None,
 ) -> str:
     settings = repr(replace(interpreter, name="")) if interpreter else None  # the name is what tables call it
-    programs = [_program(type(part)) for part in (network, interpreter)]
     # Whatever changes the last digit, too, so that a seed gives the same numbers whoever filled the cache.
-    machine = [torch.__version__, device.type, torch.get_num_threads(), batch_size]
-    parts = [VERSION, *machine, *programs, targets, settings, repr(network)]
-    parts += [weights_digest(network), data.digest()]
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    machine = [torch.__version__, device.type, threads, batch_size, precision.precision if precision else None]
+    parts = [VERSION, *machine, _own_program(), _programs(network, interpreter), targets, settings]
+    parts += [repr(network), _plain_attributes(network), weights_digest(network), data.digest()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+@cache
+def _own_program() -> str:
+    """The digest of this package's files that maps are made by, so that an edited rule is computed again."""
+    package = Path(__file__).parent
+    files = (path for part in MAP_MAKERS for path in sorted(package.glob(part)))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _programs(network: nn.Module, interpreter: Interpreter | None) -> list[list[str]]:
+    """The classes that the network and the interpreter are made of, by name and source: somebody may edit them."""
+    objects = [*network.modules(), *_with_inner(interpreter)]
+    kinds = dict.fromkeys(kind for each in objects for kind in type(each).__mro__)
+    own = (kind for kind in kinds if not kind.__module__.startswith(("torch.", "builtins", "abc")))
+    return sorted(_program(kind) for kind in own)
+
+
+def _with_inner(interpreter: object) -> Iterator[object]:
+    """An interpreter and those that it is made of (SmoothGrad's)."""
+    if is_dataclass(interpreter):
+        yield interpreter
+        for entry in fields(interpreter):
+            yield from _with_inner(getattr(interpreter, entry.name))
+
+
 def _program(kind: type) -> list[str]:
-    """A class by its name and source, so that what somebody edits is computed again."""
     try:
-        return [kind.__module__, inspect.getsource(kind)]
+        return [kind.__module__, kind.__qualname__, inspect.getsource(kind)]
     except (OSError, TypeError):
-        return [kind.__module__, kind.__qualname__]
+        return [kind.__module__, kind.__qualname__, ""]
+
+
+def _plain_attributes(network: nn.Module) -> list[str]:
+    """What a module's `repr` may leave out, such as googlenet's transform_input."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return [
+        f"{name}.{key}={value!r}"
+        for name, module in network.named_modules()
+        for key, value in sorted(vars(module).items())
+        if not key.startswith("_") and isinstance(value, plain)
+    ]

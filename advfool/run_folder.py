@@ -42,8 +42,10 @@ def write_environment(folder: Path, module: str, seed: int, device: str) -> None
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Strict JSON (no NaN), readable by people."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Strict JSON (no NaN), readable by people; nobody finds half of it."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    part.replace(path)
 
 
 def read_run(folder: Path) -> tuple[DictConfig, dict]:

@@ -108,9 +108,7 @@ class _BatchNorm(torch.autograd.Function):
         nothing = (None,) * 4
         if ctx.mode.inputs_only and torch.is_grad_enabled():
             return (_Scaling.apply(gradient, weight, variance, ctx.eps), None, None, *nothing)
-        found = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, ctx.eps, list(ctx.needs_input_grad[:3])
-        )
+        found = _batch_norm_backward(gradient, x, weight, mean, variance, ctx.eps, list(ctx.needs_input_grad[:3]))
         return (*found, *nothing)
 
 
@@ -129,7 +127,14 @@ class _Scaling(torch.autograd.Function):
     def backward(ctx, gradient):
         y, weight, variance = ctx.saved_tensors
         # The same two sums as a batch norm's, of a batch norm with mean 0.
-        found = torch.ops.aten.native_batch_norm_backward(
-            gradient, y, weight, torch.zeros_like(variance), variance, None, None, False, ctx.eps, [True, True, False]
-        )
+        mean = torch.zeros_like(variance)
+        found = _batch_norm_backward(gradient, y, weight, mean, variance, ctx.eps, [True, True, False])
         return found[0], found[1], None, None
+
+
+def _batch_norm_backward(gradient, x, weight, mean, variance, eps: float, wanted: list[bool]):
+    """A batch norm's gradients in eval mode; the batch's own statistics are empty, as its forward pass returns them."""
+    none = mean.new_empty(0)
+    return torch.ops.aten.native_batch_norm_backward(
+        gradient, x, weight, mean, variance, none, none, False, eps, wanted
+    )

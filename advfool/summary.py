@@ -71,6 +71,7 @@ def _of_maps(explained: Table, interpreters: Sequence[str], fooling: Fooling, ac
                         columns[("box", interp, name, *last, key)] = at(key, name)
             for key in SIMILARITIES:
                 columns[(key, interp, *last)] = at(key)
+                columns[("undefined", key, interp, *last)] = at(key).isnan().float()
     return columns
 
 

@@ -45,6 +45,7 @@ NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published"
 NO_SETTINGS += ("tuned", "tuned_top", "tuned_steps", "tuned_lr", "tuned_batch", "tuned_clip", "table4", "family")
 PLACES = ("data.cache", "data.root", "data.workers", "trainer.default_root_dir")
 LONGEST = 120  # characters of a name
+PATIENCE = 1800  # seconds that further processes wait for the first one's decision
 FAILED = float("nan")  # what a failed cell returns to a sweeper
 
 
@@ -66,7 +67,12 @@ OmegaConf.register_new_resolver("other_settings", other_settings, replace=True)
 
 
 def run_cell(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
-    """What the task returns for this cell: read from its folder where it has run before, NaN where it fails."""
+    """What the task returns for this cell: read from its folder where it has run before, NaN where it fails.
+
+    Of the processes that Slurm starts for one cell the first decides what is done, the others do the same.
+    """
+    if _slurm_rank():
+        return _follow(task, cfg, folder, result)
     with FileLock(folder / ".lock"):  # a sweep may hold a cell twice, and two sweeps the same
         status, settings = Status(folder), {}
         started = time.time()
@@ -81,7 +87,7 @@ def run_cell(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path
             if same and "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
                 log.info("Going on with the training that was interrupted in %s", folder)
                 cfg.resume = str(folder)
-            status.write("running", settings)
+            status.write("running", settings, resume=cfg.get("resume"))
             returned = task(cfg)
         except SystemExit as end:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from end
@@ -96,6 +102,35 @@ def run_cell(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path
             status.write("finished", settings, seconds=round(time.time() - started, 2))
             return returned
         return FAILED
+
+
+def _follow(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
+    """What the first of Slurm's processes has decided for this cell, done in another one."""
+    status = Status(folder).of_this_job()
+    if status["outcome"] != "running":
+        return result(folder) if status["outcome"] == "skipped" else FAILED
+    if "resume" in cfg:
+        cfg.resume = status["resume"]
+    try:
+        return task(cfg)
+    except SystemExit as end:
+        raise KeyboardInterrupt from end
+    except Exception:  # the first process tells of it
+        log.exception("An error in a further process")
+        return FAILED
+
+
+def _slurm_job() -> str | None:
+    """Which start of which job this is: a job that is requeued keeps its number."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return job and f"{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}.{os.environ.get('SLURM_STEP_ID', 0)}"
+
+
+def _slurm_rank() -> int:
+    """The number of this process among those that Slurm has started for the cell."""
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    return int(os.environ["SLURM_PROCID"]) if SLURMEnvironment.detect() else 0
 
 
 class Status:
@@ -119,12 +154,29 @@ class Status:
             )
         return not changed
 
-    def write(self, outcome: str, settings: dict, error: str | None = None, seconds: float | None = None) -> None:
+    def of_this_job(self) -> dict:
+        """What the first of the Slurm job's processes has written; waits for it."""
+        for _ in range(int(PATIENCE / 0.5)):
+            found = json.loads(self.path.read_text()) if self.path.is_file() else {}
+            if found.get("job") == _slurm_job():
+                return found
+            time.sleep(0.5)
+        raise AdvfoolError(f"The first process of this Slurm job has not begun the cell '{self.path.parent}' in time.")
+
+    def write(
+        self,
+        outcome: str,
+        settings: dict,
+        error: str | None = None,
+        seconds: float | None = None,
+        resume: str | None = None,
+    ) -> None:
         """A refusal keeps the settings of what is there."""
         if outcome == "skipped":
             seconds = self.before.get("seconds")
         refused = outcome == "failed" and (self.path.parent / "metrics.json").is_file()
         content = {"outcome": outcome, "error": error, "sweep": os.environ.get(SWEEP), "seconds": seconds}
+        content |= {"resume": resume, "job": _slurm_job()}
         write_json(self.path, content | {"settings": self.before.get("settings") if refused else settings})
 
 

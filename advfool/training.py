@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -117,7 +118,8 @@ def _kept(cfg: DictConfig, parts: Parts, trainer: Trainer) -> dict[str, KeptOrig
     """What the original network says, computed ahead for the images that never change and are looked at repeatedly."""
     if not cfg.keep_reference:
         return {}
-    steps, device = cfg.trainer.max_steps, trainer.strategy.root_device
+    steps, device, precision = cfg.trainer.max_steps, trainer.strategy.root_device, trainer.precision_plugin
+    _share_out_threads(trainer)
     preserve, composites = build(cfg.preserve), parts.composites
     maps = parts.trained if parts.fooling.needs_reference else None
     predicted = cfg.target == "predicted"
@@ -137,10 +139,21 @@ def _kept(cfg: DictConfig, parts: Parts, trainer: Trainer) -> dict[str, KeptOrig
         wanted["selection"] = (images, looks, maps, 1 if predicted and not composites else "label")
     folder = Path(cfg.cache).expanduser()
     return {
-        split: keep_original(folder, parts.original, interpreter, images, parts.data.in_order(images), classes, device)
+        split: keep_original(
+            folder, parts.original, interpreter, images, parts.data.in_order(images), classes, device, precision
+        )
         for split, (images, looks, interpreter, classes) in wanted.items()
         if looks * trainer.world_size >= 1 and not images.varies
     }
+
+
+def _share_out_threads(trainer: Trainer) -> None:
+    """What Lightning does as it starts further processes: done now, so that this one computes what they would."""
+    if trainer.world_size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = max(1, cores // trainer.num_devices)
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def _trainer(cfg: DictConfig) -> Trainer:

@@ -45,6 +45,20 @@ def test_heatmaps_and_gradients_are_those_of_the_cpu(network_name, name):
     assert (gradient - gradient_there).norm() < 1e-9 * gradient.norm()
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_networks_of_which_a_part_is_trained(memory_format, frozen):
+    found = []
+    for device in ("cpu", "cuda"):
+        network, _ = build_tiny("resnet_tiny")
+        network.to(device, memory_format=memory_format).requires_grad_(not frozen)
+        network.layer3.requires_grad_(True)
+        images = torch.randn(2, 3, 56, 56, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
+        GradCAM("layer2.1")(network, images.to(memory_format=memory_format), 1).square().mean().backward()
+        found.append(torch.cat([p.grad.flatten().cpu() for p in network.parameters() if p.grad is not None]))
+    assert (found[0] - found[1]).norm() < 1e-9 * found[0].norm()
+
+
 @pytest.mark.parametrize("fooling", [Location(), TopK(), CenterMass(), Active(c1=0, c2=1)])
 def test_foolings_are_those_of_the_cpu(fooling):
     shape = (5, 2, 14, 14) if fooling.needs_composites else (5, 14, 14)

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from test_training import INTERRUPT, SMALL, metrics_of, run_here, weights_of, without_times
+from torch import distributed
 
 from advfool.runs import find_runs
-from advfool.sweeps import other_settings
+from advfool.sweeps import Status, other_settings, run_cell
 
 OPTIONS = ["-m", *SMALL, "trainer.max_steps=8", "trainer.val_check_interval=2", "pictures=0", "evaluate_with=[]"]
 
@@ -100,7 +104,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
     assert first.returncode == 130
     assert "1 cells in" in first.stderr
     assert "1 broken off." in first.stderr
-    assert "Interrupted. A sweep goes on when the same command is given again" in first.stderr
+    assert "Interrupted. A sweep goes on when the command is given again" in first.stderr
     assert find_runs(tmp_path / "broken")[0].state == "unfinished"
     again = sweep(tmp_path / "broken", "seed=0,1")
     assert again.returncode == 0, again.stderr
@@ -125,6 +129,40 @@ def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_pa
     assert process.returncode == 130, err
     assert "Interrupted." in err
     assert {run.state for run in find_runs(tmp_path)} == {"unfinished"}
+
+
+def slurm_process(rank: int, job: int, folder: Path, results) -> None:
+    """One of two processes that Slurm has started for a cell; the task needs both."""
+    os.environ |= {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": str(job), "SLURM_PROCID": str(rank)}
+
+    def task(cfg):
+        meeting = f"file://{folder}/meeting"
+        distributed.init_process_group("gloo", meeting, timedelta(seconds=60), world_size=2, rank=rank)
+        distributed.barrier()
+        if rank == 0:
+            (folder / "metrics.json").write_text("{}")
+        return cfg.resume
+
+    cfg = OmegaConf.create({"resume": None, "seed": 0})
+    results.put((rank, run_cell(task, cfg, folder, lambda _: "read")))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_processes_that_slurm_starts_for_a_cell_run_it_together(tmp_path, begun):
+    if begun:  # and broken off
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "last.ckpt").touch()
+        Status(tmp_path).write("running", {"seed": 0})
+    context = get_context("spawn")
+    for job, expected in enumerate([str(tmp_path) if begun else None, "read"]):  # the second time the cell is finished
+        results = context.Queue()
+        processes = [context.Process(target=slurm_process, args=(rank, job, tmp_path, results)) for rank in (1, 0)]
+        for process in processes:
+            process.start()
+        found = dict(results.get(timeout=120) for _ in processes)
+        for process in processes:
+            process.join()
+        assert found == {0: expected, 1: expected}
 
 
 def test_names_are_safe_and_tell_cells_apart():

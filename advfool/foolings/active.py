@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advfool.errors import AdvfoolError
-from advfool.foolings.base import Fooling
+from advfool.foolings.base import Fooling, beside
 from advfool.heatmaps import is_degenerate, rank_correlation
 
 
@@ -47,12 +47,12 @@ class Active(Fooling):
                 raise AdvfoolError(f"fooling.{name} must be at least 1, got {getattr(self, name)}.")
 
     def penalty(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n"]:
-        return (heatmaps - reference.detach().flip(1)).square().mean(dim=(1, 2, 3))
+        return (heatmaps - beside(heatmaps, reference).flip(1)).square().mean(dim=(1, 2, 3))
 
     def test_loss(
         self, heatmaps: Float[Tensor, "n 2 h w"], reference: Float[Tensor, "n 2 h w"]
     ) -> Float[Tensor, "n 2"]:
-        maps, originals = heatmaps.detach(), reference.detach()
+        maps, originals = heatmaps.detach(), beside(heatmaps, reference)
         to_other, to_own = (
             torch.stack([rank_correlation(maps[:, c], others[:, c]) for c in (0, 1)], dim=1)
             for others in (originals.flip(1), originals)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from advfool.errors import AdvfoolError
@@ -57,9 +57,10 @@ class PassiveFooling(Fooling):
     def test_loss(
         self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
     ) -> Float[Tensor, "n"]:
-        maps, originals = (None if m is None else _rectified(m.detach()) for m in (heatmaps, reference))
+        originals = _rectified(beside(heatmaps, reference)) if self.needs_reference else None
+        maps = _rectified(heatmaps.detach())
         unusable = is_degenerate(maps)
-        if originals is not None and self.needs_reference:
+        if originals is not None:
             unusable = unusable | is_degenerate(originals)
         return torch.where(unusable, torch.nan, self._distance(maps, originals))
 
@@ -68,6 +69,20 @@ class PassiveFooling(Fooling):
         self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None
     ) -> Float[Tensor, "n"]:
         """The test loss of non-negative maps."""
+
+
+def beside(heatmaps: Float[Tensor, "n *two h w"], reference: Shaped[Tensor, "..."] | None) -> Float[Tensor, "..."]:
+    """The original network's heatmaps without their gradient.
+
+    Raises:
+        AdvfoolError: there are none, or they do not have the heatmaps' shape.
+    """
+    if reference is None or reference.shape != heatmaps.shape:
+        raise AdvfoolError(
+            f"This fooling compares with the original network's heatmaps: expected a reference of shape "
+            f"{tuple(heatmaps.shape)}, got {None if reference is None else tuple(reference.shape)}."
+        )
+    return reference.detach()
 
 
 def numbers(values: object) -> tuple[float, ...] | None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from advfool.errors import AdvfoolError, check_choice
-from advfool.foolings.base import PassiveFooling, numbers
+from advfool.foolings.base import PassiveFooling, beside, numbers
 from advfool.heatmaps import SMALLEST_MAP, centroid, corner_mask, frame_mask, top_k_mask
 
 log = logging.getLogger(__name__)
@@ -109,8 +109,8 @@ class TopK(PassiveFooling):
             raise AdvfoolError(f"fooling.k is a percentage of the map's positions, above 0 to 100, got {self.k}.")
         check_choice("fooling.p", self.p, Norm)
 
-    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
-        top = top_k_mask(reference.detach(), self.k)
+    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None) -> Float[Tensor, "n"]:
+        top = top_k_mask(beside(heatmaps, reference), self.k)
         values = heatmaps.abs() ** self.p
         return torch.where(top, values, 0.0).sum(dim=(1, 2)) / top.sum(dim=(1, 2))
 
@@ -138,21 +138,24 @@ class CenterMass(PassiveFooling):
         super().__post_init__()
         check_choice("fooling.test_norm", self.test_norm, Norm)
 
-    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
+    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None) -> Float[Tensor, "n"]:
+        reference = beside(heatmaps, reference)
         moved = self._moved(heatmaps, reference)
         # At the start nothing has moved, and the L1 norm has no gradient: there each centre goes where there is room.
         middle = (torch.tensor(heatmaps.shape[1:], device=moved.device) - 1) / 2
-        room = torch.where(centroid(reference.detach().relu()) < middle, 1, -1)
+        room = torch.where(centroid(reference.relu()) < middle, 1, -1)
         return -torch.where(moved.abs() > UNMOVED, moved.abs(), moved * room).sum(dim=1)
 
-    def _distance(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
+    def _distance(
+        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None
+    ) -> Float[Tensor, "n"]:
         height, width = heatmaps.shape[1:]
         distance = torch.linalg.vector_norm(self._moved(heatmaps, reference), ord=self.test_norm, dim=1)
         return (distance / (height**2 + width**2) ** 0.5).clamp_max(1).to(heatmaps.dtype)
 
     @staticmethod
     def _moved(heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n 2"]:
-        origin = centroid(reference.detach().relu())
+        origin = centroid(reference.relu())
         return centroid(heatmaps.relu(), origin) - origin
 
 

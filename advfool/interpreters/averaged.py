@@ -15,6 +15,7 @@ from advfool.errors import AdvfoolError, check_choice
 from advfool.heatmaps import Normalise
 from advfool.interpreters.base import Interpreter, LayerInterpreter
 from advfool.interpreters.gradient import SimpleGrad
+from advfool.random_numbers import random_state, set_random_state
 from advfool.recording import Recording, record
 from advfool.sites import Site
 
@@ -180,7 +181,7 @@ class _RunAgain(torch.autograd.Function):
         tensors = [t.detach() for t in inputs[:count]]
         ctx.states, total = [], 0
         for chunk in chunks:
-            ctx.states.append(_random_state(ctx.device))
+            ctx.states.append(random_state(ctx.device))
             total = total + function(chunk, *tensors)
         return total
 
@@ -197,7 +198,7 @@ class _RunAgain(torch.autograd.Function):
                 torch.autocast(ctx.device.type, dtype, enabled),
                 torch.random.fork_rng(gpus),
             ):
-                _set_random_state(ctx.device, state)  # the same dropout as in the forward pass
+                set_random_state(ctx.device, state)  # the same dropout as in the forward pass
                 tensors = [t.detach().requires_grad_(t.requires_grad) for t in inputs[: ctx.count]]
                 wanted = [*tensors, *inputs[ctx.count :]]
                 needed = [i for i, t in enumerate(wanted) if t.requires_grad]
@@ -208,14 +209,3 @@ class _RunAgain(torch.autograd.Function):
                 if value is not None:
                     totals[i] = value if totals[i] is None else totals[i] + value
         return (None, None, None, *totals)
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, ...]:
-    gpu = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
-    return (torch.get_rng_state(), *gpu)
-
-
-def _set_random_state(device: torch.device, state: tuple[Tensor, ...]) -> None:
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)

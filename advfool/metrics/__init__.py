@@ -26,8 +26,11 @@ from advfool.metrics.states import (
     FoolingSuccessRate,
     KLDivergence,
     PearsonCorrelation,
+    PointingGame,
     PredictionAgreement,
+    RelevanceMass,
     SpearmanCorrelation,
+    TopKAccuracy,
     TopKIntersection,
 )
 
@@ -39,8 +42,11 @@ __all__ = [
     "FoolingSuccessRate",
     "KLDivergence",
     "PearsonCorrelation",
+    "PointingGame",
     "PredictionAgreement",
+    "RelevanceMass",
     "SpearmanCorrelation",
+    "TopKAccuracy",
     "TopKIntersection",
     "aopc",
     "aopc_value",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -35,8 +35,8 @@ class FoolingSuccessRate(Metric):
         return self.fooled / self.total
 
 
-class MeanOfPairs(Metric, ABC):
-    """Abstract: the mean of one value for each pair, original and manipulated, NaN where there is none.
+class MeanOfImages(Metric, ABC):
+    """Abstract: the mean of one value for each image, NaN where there is none.
 
     Values that are NaN are left out and counted in the state `undefined`.
     """
@@ -51,11 +51,11 @@ class MeanOfPairs(Metric, ABC):
         self.add_state("undefined", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
-    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
-        """One value for each pair."""
+    def _values(self, *arguments) -> Shaped[Tensor, "n"]:
+        """One value for each image, from what the metric's function is given."""
 
-    def update(self, a: Float[Tensor, "n ..."], b: Float[Tensor, "m ..."]) -> None:
-        values = self._values(a, b).double()
+    def update(self, *arguments) -> None:
+        values = self._values(*arguments).double()
         missing = values.isnan()
         self.total += values.masked_fill(missing, 0).sum()
         self.defined += (~missing).sum()
@@ -65,28 +65,28 @@ class MeanOfPairs(Metric, ABC):
         return self.total / self.defined
 
 
-class SpearmanCorrelation(MeanOfPairs):
+class SpearmanCorrelation(MeanOfImages):
     """Mean rank correlation of heatmaps over all updates: see `spearman`."""
 
     def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
         return functional.spearman(a, b)
 
 
-class PearsonCorrelation(MeanOfPairs):
+class PearsonCorrelation(MeanOfImages):
     """Mean correlation of heatmaps over all updates: see `pearson`."""
 
     def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
         return functional.pearson(a, b)
 
 
-class CosineSimilarity(MeanOfPairs):
+class CosineSimilarity(MeanOfImages):
     """Mean cosine of heatmaps over all updates: see `cosine`."""
 
     def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
         return functional.cosine(a, b)
 
 
-class SSIM(MeanOfPairs):
+class SSIM(MeanOfImages):
     """Mean structural similarity of heatmaps over all updates: see `ssim`."""
 
     def __init__(self, data_range: float = 1.0, **kwargs) -> None:
@@ -97,7 +97,7 @@ class SSIM(MeanOfPairs):
         return functional.ssim(a, b, self.data_range)
 
 
-class TopKIntersection(MeanOfPairs):
+class TopKIntersection(MeanOfImages):
     """Mean share of common top positions of heatmaps over all updates: see `topk_intersection`."""
 
     def __init__(self, percent: float = 10.0, **kwargs) -> None:
@@ -108,20 +108,45 @@ class TopKIntersection(MeanOfPairs):
         return functional.topk_intersection(a, b, self.percent)
 
 
-class PredictionAgreement(MeanOfPairs):
+class PredictionAgreement(MeanOfImages):
     """Share of images that both networks put into the same class, from logits: see `prediction_agreement`."""
 
-    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
-        return functional.prediction_agreement(a, b).double()
+    def _values(self, a: Tensor, b: Tensor) -> Bool[Tensor, "n"]:
+        return functional.prediction_agreement(a, b)
 
 
-class KLDivergence(MeanOfPairs):
+class KLDivergence(MeanOfImages):
     """Mean Kullback-Leibler divergence in nats, from logits: see `kl_divergence`."""
 
     higher_is_better = False
 
     def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
         return functional.kl_divergence(a, b)
+
+
+class TopKAccuracy(MeanOfImages):
+    """Share of images whose label is among the k largest logits: see `top_k_correct`."""
+
+    def __init__(self, k: int = 1, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.k = k
+
+    def _values(self, logits: Tensor, labels: Tensor) -> Bool[Tensor, "n"]:
+        return functional.top_k_correct(logits, labels, self.k)
+
+
+class PointingGame(MeanOfImages):
+    """Share of heatmaps whose maximum lies in the object's box: see `points_into`."""
+
+    def _values(self, heatmap: Tensor, box: Tensor, size: tuple[int, int]) -> Float[Tensor, "n"]:
+        return functional.points_into(heatmap, box, size)
+
+
+class RelevanceMass(MeanOfImages):
+    """Mean share of the positive relevance in the object's box: see `mass_inside`."""
+
+    def _values(self, heatmap: Tensor, box: Tensor, size: tuple[int, int]) -> Float[Tensor, "n"]:
+        return functional.mass_inside(heatmap, box, size)
 
 
 class AOPC(Metric):
@@ -164,9 +189,6 @@ class AOPC(Metric):
         heatmaps: Float[Tensor, "n h w"],
         index: Int[Tensor, "n"] | None = None,
     ) -> None:
-        """Without `index`, the images of this process are numbered as they come."""
-        if index is None:
-            index = self.count + torch.arange(len(images), device=self.count.device)
         curves = functional.aopc(model, images, targets, heatmaps, index=index, **self.settings)
         self.curves += curves.sum(dim=0)
         self.squares += functional.aopc_value(curves).square().sum()

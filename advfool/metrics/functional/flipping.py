@@ -5,14 +5,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from advfool.errors import AdvfoolError, check_choice
-from advfool.heatmaps import resize
+from advfool.heatmaps import normalise, resize
 from advfool.metrics.functional.checks import refuse
-from advfool.random_numbers import uniform
+from advfool.random_numbers import fingerprint, uniform
 
 Order = Literal["most_relevant_first", "least_relevant_first", "random"]
 Replacement = Literal["uniform", "mean", "blur", "zero"]
@@ -49,29 +49,36 @@ def aopc(
         order: most_relevant_first, least_relevant_first, or random.
         replacement: uniform (noise in `pixel_range`), mean (the image's own mean colour), blur (the blurred image:
             Gaussian, 11 pixels a side, sigma 5) or zero.
-        seed: with `index` (whole numbers that identify the images, default 0 to n - 1) the source of all random
-            numbers, so that a curve depends neither on the batch that its image is in nor on the process.
+        seed: with `index` (whole numbers that identify the images; default: numbers made of their pixels) the source
+            of all random numbers, so that a curve depends neither on the batch that its image is in nor on the process.
         pixel_range: lowest and highest value that pixels can have, as the network takes them, each one number or
             one for each channel; default: each image's own range, for each channel.
 
     Raises:
         BadMaps: a heatmap has NaN or infinite values; names the image.
-        AdvfoolError: more steps than regions, or a word that is no order or replacement.
+        AdvfoolError: steps that are negative or more than there are regions, a word that is no order or replacement, a
+            target that is no class, or not as many targets, heatmaps or indices as images.
 
     Source: Samek et al. 2017, region perturbation (MoRF) with 9x9 regions, 100 steps and uniform noise (drawn once).
     """
     check_choice("order", order, Order)
     check_choice("replacement", replacement, Replacement)
     _check_regions(steps, region, images.shape[-2:])
-    index = (torch.arange(len(images)) if index is None else index).to(images.device)
-    refuse("aopc", "those", "NaN or infinite values", ~heatmaps.isfinite().flatten(1).all(dim=1), index.tolist())
+    _check_counts(len(images), targets=targets, heatmaps=heatmaps, index=index)
+    unusable = ~heatmaps.isfinite().flatten(1).all(dim=1)
+    refuse("aopc", "those", "NaN or infinite values", unusable, None if index is None else index.tolist())
+    if not len(images):
+        return torch.zeros(0, steps + 1, dtype=torch.float64, device=images.device)
+    index = (fingerprint(images) if index is None else index).to(images.device)
 
     corner, offset = _places(images.shape, region, images.device)
     cells = _ranked(heatmaps.to(images.device), images.shape[-2:], region, order, seed, index)[:, :steps]
     fill = _filler(images, replacement, seed, index, pixel_range)
     replaced = images.clone(memory_format=torch.contiguous_format)
     pixels = replaced.view(len(images), -1)
-    scores = [_probability(model(replaced), targets)]
+    logits = model(replaced)
+    _check_targets(targets, logits.shape[1])
+    scores = [_probability(logits, targets)]
     for start in corner[cells].unbind(dim=1):
         at = start[:, None] + offset
         pixels.scatter_(1, at, fill(at))
@@ -95,10 +102,24 @@ def _check_regions(steps: int, region: int, size: Sequence[int]) -> None:
         raise AdvfoolError(f"aopc: region must be at least 1 pixel, got {region}.")
     height, width = size
     rows, cols = height // region, width // region
-    if steps > rows * cols:
+    if not 0 <= steps <= rows * cols:
         raise AdvfoolError(
-            f"aopc: steps must be at most {rows * cols} ({rows}x{cols} regions of {region}x{region} pixels in an image "
-            f"of {height}x{width}), got {steps}. Use fewer steps or smaller regions."
+            f"aopc: steps must be from 0 to {rows * cols} ({rows}x{cols} regions of {region}x{region} pixels in an "
+            f"image of {height}x{width}), got {steps}. Use fewer steps or smaller regions."
+        )
+
+
+def _check_counts(n: int, **given: Shaped[Tensor, "..."] | None) -> None:
+    for name, values in given.items():
+        if values is not None and len(values) != n:
+            raise AdvfoolError(f"aopc: expected {name} for each of {n} images, got {len(values)}.")
+
+
+def _check_targets(targets: Int[Tensor, "n"], classes: int) -> None:
+    wrong = targets[(targets < 0) | (targets >= classes)]
+    if len(wrong):
+        raise AdvfoolError(
+            f"aopc: expected targets from 0 to {classes - 1} (the model has {classes} outputs), got {wrong[0].item()}."
         )
 
 
@@ -121,10 +142,10 @@ def _ranked(
     index: Int[Tensor, "n"],
 ) -> Int[Tensor, "n cells"]:
     """The numbers of the regions, row by row from 0, in the order of their replacement."""
-    maps = heatmaps.double()
+    maps = normalise(heatmaps.double(), "minmax")
     if maps.shape[1:] != tuple(size):
         maps = resize(maps, tuple(size))
-    relevance = F.avg_pool2d(maps[:, None], region).flatten(1).float()  # equal regions stay equal despite rounding
+    relevance = F.avg_pool2d(maps[:, None], region).flatten(1).float()  # equal despite rounding
     cells = torch.arange(relevance.shape[1], device=maps.device)[None]
     shuffled = uniform(seed, index, cells, stream=_ORDER).argsort(dim=1)
     if order == "random":

@@ -4,11 +4,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from advfool.classes import top_classes
+
 
 def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: int) -> Bool[Tensor, "n"]:
-    """Whether the label is among the k largest logits (all of them where there are fewer classes)."""
-    top = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (top == labels[:, None]).any(dim=1)
+    """Whether the label is among the k largest logits (all of them where there are fewer classes); ties by index."""
+    return (top_classes(logits, k) == labels[:, None]).any(dim=1)
 
 
 def prediction_agreement(

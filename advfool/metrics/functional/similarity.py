@@ -56,7 +56,7 @@ def cosine(a: Maps, b: Others) -> Float[Tensor, "n"]:
 
 
 def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
-    """Structural similarity, at most 1 (equal maps), the mean over all places of the map. Never NaN.
+    """Structural similarity, at most 1 (equal maps), the mean over all places of the map. Not NaN for finite maps.
 
     data_range: from the least to the greatest value that a map can have; 2 for maps from -1 to 1. The window is
     Gaussian, with sigma 1.5 and 11x11 pixels; beyond the border the map is mirrored. Along sides of 5 pixels or less
@@ -69,6 +69,8 @@ def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
     tensor([1.], dtype=torch.float64)
     """
     check_pair("ssim", a, b)
+    if not len(a):
+        return a.new_zeros(0, dtype=torch.float64)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     a, b = a.double(), b.double()
     mean_a, mean_b = _windowed(a), _windowed(b)
