@@ -1,5 +1,6 @@
 """What the entry points share: where conf/ lies, and how a command ends on an expected error."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,7 +49,8 @@ def command(
                 folder = Path(HydraConfig.get().runtime.output_dir)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
                     alone = partial(_run_alone, config_name, result)
-                    return run_cell(alone if _starts_processes(cfg) else task, cfg, folder, result or (lambda _: None))
+                    run = alone if _starts_processes(cfg) else task
+                    return run_cell(run, cfg, folder, result or (lambda _: None), _slurm_process())
                 try:
                     return task(cfg)
                 except (AdvfoolError, OmegaConfBaseException) as problem:
@@ -91,11 +93,20 @@ def _say(text: str) -> None:
 
 def _starts_processes(cfg: DictConfig) -> bool:
     """Whether Lightning will start further processes on this machine (and not find them started by Slurm)."""
-    from pytorch_lightning.plugins.environments import SLURMEnvironment
-
     trainer = cfg.get("trainer") or {}
     many = trainer.get("devices", 1) not in (0, 1) or trainer.get("num_nodes", 1) != 1
-    return many and not str(trainer.get("strategy")).startswith("single") and not SLURMEnvironment.detect()
+    return many and not str(trainer.get("strategy")).startswith("single") and not _in_slurm()
+
+
+def _in_slurm() -> bool:
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    return SLURMEnvironment.detect()
+
+
+def _slurm_process() -> int:
+    """The number of this process among those that Slurm has started for a cell."""
+    return int(os.environ["SLURM_PROCID"]) if _in_slurm() else 0
 
 
 def _run_alone(config_name: str, result: Callable[[Path], object] | None, cfg: DictConfig) -> object:

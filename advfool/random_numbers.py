@@ -31,13 +31,13 @@ def uniform(seed: int, index: Int[Tensor, "n"], position: Int[Tensor, "#n p"], s
 
 
 def fingerprint(values: Num[Tensor, "n ..."]) -> Int[Tensor, "n"]:
-    """A whole number for each entry that depends on its values alone: an index where none is given.
+    """A whole number for each entry that depends on its values (in float32) alone: an index where none is given.
 
     >>> images = torch.rand(3, 2, 2)
     >>> torch.equal(fingerprint(images)[1:], fingerprint(images[1:]))
     True
     """
-    bits = values.double().reshape(len(values), values[:1].numel()).view(torch.int64)
+    bits = values.float().reshape(len(values), values[:1].numel()).view(torch.int32).long()
     weight = _output(torch.zeros_like(bits[:1]), torch.arange(bits.shape[1], device=bits.device)[None])
     return (bits * (2 * weight + 1)).sum(dim=1)
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ MAP_MAKERS = ("interpreters/*.py", "relevance/*.py", "graph.py", "heatmaps.py", 
 Targets = str | int  # `label`, or so many of the original network's most probable classes
 
 
+@runtime_checkable
 class Precision(Protocol):
     """What is needed of Lightning's precision plugin."""
 

@@ -66,12 +66,19 @@ def other_settings(overrides: Sequence[str]) -> str:
 OmegaConf.register_new_resolver("other_settings", other_settings, replace=True)
 
 
-def run_cell(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
+def run_cell(
+    task: Callable[[DictConfig], object],
+    cfg: DictConfig,
+    folder: Path,
+    result: Callable[[Path], object],
+    process: int = 0,
+):
     """What the task returns for this cell: read from its folder where it has run before, NaN where it fails.
 
-    Of the processes that Slurm starts for one cell the first decides what is done, the others do the same.
+    process: the number of this one among those that Slurm starts for the cell. The first decides what is done, the
+    others do the same.
     """
-    if _slurm_rank():
+    if process:
         return _follow(task, cfg, folder, result)
     with FileLock(folder / ".lock"):  # a sweep may hold a cell twice, and two sweeps the same
         status, settings = Status(folder), {}
@@ -124,13 +131,6 @@ def _slurm_job() -> str | None:
     """Which start of which job this is: a job that is requeued keeps its number."""
     job = os.environ.get("SLURM_JOB_ID")
     return job and f"{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}.{os.environ.get('SLURM_STEP_ID', 0)}"
-
-
-def _slurm_rank() -> int:
-    """The number of this process among those that Slurm has started for the cell."""
-    from pytorch_lightning.plugins.environments import SLURMEnvironment
-
-    return int(os.environ["SLURM_PROCID"]) if SLURMEnvironment.detect() else 0
 
 
 class Status:

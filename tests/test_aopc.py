@@ -144,8 +144,33 @@ def test_an_image_alone_is_as_in_a_batch(network, batch, order, replacement):
     for i in range(3):
         alone = aopc(network, *(part[i : i + 1] for part in batch), index=INDEX[i : i + 1], **settings)
         torch.testing.assert_close(alone[0], together[i])
-    numbered = aopc(network, *batch, **settings)
-    torch.testing.assert_close(aopc(network, *batch, index=torch.arange(3), **settings), numbered)
+    unnumbered = aopc(network, *batch, **settings)
+    swapped = aopc(network, *(part.flip(0) for part in batch), **settings)  # known by their pixels
+    torch.testing.assert_close(swapped.flip(0), unnumbered)
+
+
+def test_the_scale_of_a_map_does_not_matter(network, batch):
+    images, targets, maps = batch
+    maps = maps.double()
+    curves = [aopc(network, images, targets, scaled, 9, REGION) for scaled in (maps, maps * 1e-60, maps * 1e-6 + 100)]
+    assert torch.equal(curves[0], curves[1])
+    assert torch.equal(curves[0], curves[2])
+
+
+def test_no_images_have_no_curves(network, batch):
+    curves = aopc(network, *(part[:0] for part in batch), steps=9, region=REGION)
+    assert curves.shape == (0, 10)
+
+
+def test_counts_and_targets_are_checked(network, batch):
+    images, targets, maps = batch
+    with pytest.raises(AdvfoolError, match=r"^aopc: expected heatmaps for each of 3 images, got 2\.$"):
+        aopc(network, images, targets, maps[:2], steps=2, region=REGION)
+    with pytest.raises(AdvfoolError, match=r"^aopc: expected index for each of 3 images, got 1\.$"):
+        aopc(network, *batch, steps=2, region=REGION, index=INDEX[:1])
+    message = r"^aopc: expected targets from 0 to 3 \(the model has 4 outputs\), got 4\.$"
+    with pytest.raises(AdvfoolError, match=message):
+        aopc(network, images, targets + 1, maps, steps=2, region=REGION)
 
 
 def test_seed_and_index_matter_where_something_is_drawn(network, batch):
@@ -283,13 +308,15 @@ def test_types_sizes_and_layouts(network, batch, replacement):
 
 def test_too_many_steps_are_refused_with_the_number_possible(network, batch):
     message = (
-        r"^aopc: steps must be at most 16 \(4x4 regions of 5x5 pixels in an image of 20x23\), got 17\. "
+        r"^aopc: steps must be from 0 to 16 \(4x4 regions of 5x5 pixels in an image of 20x23\), got 17\. "
         r"Use fewer steps or smaller regions\.$"
     )
     with pytest.raises(AdvfoolError, match=message):
         aopc(network, *batch, steps=17, region=5)
-    with pytest.raises(AdvfoolError, match=r"steps must be at most 0 \(0x1 regions of 21x21 pixels"):
+    with pytest.raises(AdvfoolError, match=r"steps must be from 0 to 0 \(0x1 regions of 21x21 pixels"):
         aopc(network, *batch, steps=1, region=21)
+    with pytest.raises(AdvfoolError, match=r"^aopc: steps must be from 0 to 16 .*, got -1\. Use fewer steps"):
+        aopc(network, *batch, steps=-1, region=5)
     with pytest.raises(AdvfoolError, match=r"^aopc: region must be at least 1 pixel, got 0\.$"):
         aopc(network, *batch, region=0)
 

@@ -1,5 +1,7 @@
 """From rows to rates, worked out by hand; and the comparison itself on tiny networks."""
 
+import json
+
 import pytest
 import torch
 from conftest import build_tiny
@@ -203,3 +205,15 @@ def test_maps_that_are_not_finite_have_no_similarity_and_no_curve(digits, networ
         assert torch.equal(results.explained[f"{name}/broken"].isnan() & broken, broken), name
     assert results.explained["degenerate/broken/manipulated"][broken].all()
     assert all(torch.tensor(curve.points).isfinite().all() for curve in results.aopc.values())
+    assert len(results.aopc) == 6
+    result = summarise(results, ["broken"], TopK(), digits.classes)
+    assert result["undefined"]["spearman"]["broken"] >= broken.float().mean()
+
+    @dataclass(frozen=True)
+    class Useless(GradCAM):
+        def read(self, recording, targets):
+            return torch.full_like(super().read(recording, targets), torch.nan)
+
+    results = compare(trainer, digits, first, second, [Useless(layer, name="no")], TopK(), "label", aopc=settings)
+    assert results.aopc == {}
+    json.dumps(summarise(results, ["no"], TopK(), digits.classes), allow_nan=False)

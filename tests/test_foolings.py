@@ -550,6 +550,20 @@ def test_signed_maps_are_swapped_as_they_are():
     torch.testing.assert_close(Active().test_loss(heatmaps, reference), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("fooling", [TopK(), CenterMass(), Active()])
+def test_a_reference_of_another_shape_is_refused_with_both(fooling):
+    shape = (2, 2, 7, 7) if fooling.needs_composites else (2, 7, 7)
+    maps, other = torch.rand(shape), torch.rand(*shape[:-2], 14, 14)
+    for measure in (fooling.penalty, fooling.test_loss):
+        for reference, got in ((other, tuple(other.shape)), (None, None)):
+            with pytest.raises(AdvfoolError) as error:
+                measure(maps, reference)
+            assert str(error.value) == (
+                "This fooling compares with the original network's heatmaps: expected a reference of shape "
+                f"{shape}, got {got}."
+            )
+
+
 # Options.
 
 

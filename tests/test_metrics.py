@@ -2,6 +2,7 @@
 
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def updated(batches):
         for metric in found[len(PAIRS) : -2]:
             metric.update(*logits[:, batch])
         found[-2].update(losses[batch])
-        found[-1].update(network(), pictures[batch], targets[batch], maps[0, batch], index=torch.tensor(batch))
+        found[-1].update(network(), pictures[batch], targets[batch], maps[0, batch])
     return found
 
 
@@ -172,13 +173,39 @@ def test_states_over_batches_are_the_functions_of_everything(batches):
     assert found[-1].interval().tolist() == pytest.approx([low, high], abs=1e-5)
 
 
-def test_aopc_numbers_images_as_they_come():
+def test_aopc_knows_images_by_their_pixels_whoever_sees_them_first():
     maps, _, _, pictures, targets = images()
-    one, two = metrics.AOPC(9, 2, order="random"), metrics.AOPC(9, 2, order="random")
+    one, two, called = (metrics.AOPC(9, 2, order="random") for _ in range(3))
     one.update(network(), pictures, targets, maps[0])
-    for part in (slice(3), slice(3, 7)):
+    for part in (slice(3, 7), slice(3)):
         two.update(network(), pictures[part], targets[part], maps[0, part])
+        called(network(), pictures[part], targets[part], maps[0, part])
     torch.testing.assert_close(one.curve(), two.curve())
+    torch.testing.assert_close(one.curve(), called.curve())
+
+
+def test_means_over_images_with_boxes_and_labels():
+    maps, logits, _, _, targets = images()
+    box = torch.tensor([2.0, 2.0, 12.0, 14.0]).expand(N, 4)
+    for metric, function, arguments in (
+        (metrics.PointingGame(), functional.points_into, (maps[0], box, (16, 16))),
+        (metrics.RelevanceMass(), functional.mass_inside, (maps[0], box, (16, 16))),
+        (metrics.TopKAccuracy(k=2), partial(functional.top_k_correct, k=2), (logits[0], targets)),
+    ):
+        every = function(*arguments).double()
+        for part in (slice(3), slice(3, 7)):
+            metric.update(*(values[part] if torch.is_tensor(values) else values for values in arguments))
+        torch.testing.assert_close(metric.compute(), every.nanmean())
+        assert metric.undefined == every.isnan().sum()
+
+
+def test_ties_of_logits_go_by_index_as_predictions_do():
+    logits = torch.zeros(3, 10)
+    logits[1, [4, 7]] = 1.0
+    labels = logits.argmax(dim=1)
+    assert functional.top_k_correct(logits, labels, 1).all()
+    assert functional.top_k_correct(logits[1:2], torch.tensor([7]), 2).all()
+    assert not functional.top_k_correct(logits[1:2], torch.tensor([7]), 1).any()
 
 
 def test_classes_pass_their_settings_on():

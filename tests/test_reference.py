@@ -7,6 +7,7 @@ import shutil
 import signal
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ import pytorch_lightning as pl
 import torch
 from conftest import build_tiny, make_photos
 from omegaconf import OmegaConf, open_dict
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
+from advfool import reference
 from advfool.building import build
 from advfool.command import conf_dir
 from advfool.data import DigitsModule, FolderModule, InputFormat
@@ -24,8 +27,11 @@ from advfool.data.composites import composite_splits
 from advfool.data.digits import Digits
 from advfool.foolings import Active, CenterMass, Location, TopK
 from advfool.interpreters import LRP, GradCAM, IntegratedGradients, SimpleGrad, SmoothGrad
+from advfool.interpreters.base import read_maps
 from advfool.models.tiny import FAMILIES
+from advfool.module import _draw_from_top
 from advfool.preserve import CrossEntropy, Distillation
+from advfool.recording import record
 from advfool.reference import keep_original
 
 FORMAT = InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3)
@@ -66,7 +72,7 @@ def exact(shared_network):
     return copy.deepcopy(shared_network).double()
 
 
-def keep(cache, network, data, targets="label", interpreter=GRADCAM):
+def keep(cache, network, data, targets="label", interpreter=GRADCAM, precision=None):
     dtype = next(network.parameters()).dtype
 
     def collated(batch):
@@ -74,7 +80,7 @@ def keep(cache, network, data, targets="label", interpreter=GRADCAM):
         return batch._replace(image=batch.image.to(dtype))
 
     loader = DataLoader(data, EVAL_BATCH, collate_fn=collated)
-    return keep_original(cache, network, interpreter, data, loader, targets, CPU)
+    return keep_original(cache, network, interpreter, data, loader, targets, CPU, precision)
 
 
 def finished(cache):
@@ -246,6 +252,38 @@ def test_another_weight_buffer_or_network_is_another_original(tmp_path, original
     original.relu = torch.nn.LeakyReLU(0.3)  # no weights of its own
     keep(tmp_path, original, data)
     assert finished(tmp_path) == 4
+
+
+def test_attributes_programs_and_precision_are_part_of_the_original(tmp_path, original, digits, monkeypatch):
+    data = digits.train()
+    keep(tmp_path, original, data)
+    original.transform_input = True  # in no repr
+    keep(tmp_path, original, data)
+    assert finished(tmp_path) == 2
+    kept = keep(tmp_path, original, data, precision=MixedPrecision("bf16-mixed", "cpu"))
+    assert finished(tmp_path) == 3
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        batch = take(data, range(EVAL_BATCH))
+        maps = read_maps(GRADCAM, record(original, batch.image, [GRADCAM]), batch.label)
+    assert torch.equal(kept.look_up(batch.index).maps(batch.label), maps)
+    monkeypatch.setattr(reference, "_own_program", lambda: "a rule of LRP was edited")
+    keep(tmp_path, original, data)
+    assert finished(tmp_path) == 4
+
+
+def test_the_files_that_make_maps_are_there():
+    package = Path(reference.__file__).parent
+    assert all(list(package.glob(pattern)) for pattern in reference.MAP_MAKERS)
+
+
+def test_ties_are_kept_and_drawn_alike(tmp_path, original, digits):
+    with torch.no_grad():
+        original.fc.weight.zero_()
+        original.fc.bias.copy_(torch.tensor([0.0, 1, 1, 0, 1, 0, 0, 0, 0, 0]))
+    kept = keep(tmp_path, original, digits.train(), 1).look_up(torch.arange(20))
+    drawn = _draw_from_top(kept.logits, 1)
+    assert torch.equal(drawn, kept.logits.argmax(dim=1))
+    assert kept.maps(drawn).shape[0] == 20
 
 
 def test_another_pixel_label_or_normalisation_is_other_data(tmp_path, original, digits):

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from test_training import INTERRUPT, SMALL, metrics_of, run_here, weights_of, without_times
 from torch import distributed
 
+from advfool.command import _slurm_process
 from advfool.runs import find_runs
 from advfool.sweeps import Status, other_settings, run_cell
 
@@ -134,6 +135,7 @@ def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_pa
 def slurm_process(rank: int, job: int, folder: Path, results) -> None:
     """One of two processes that Slurm has started for a cell; the task needs both."""
     os.environ |= {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": str(job), "SLURM_PROCID": str(rank)}
+    assert _slurm_process() == rank
 
     def task(cfg):
         meeting = f"file://{folder}/meeting"
@@ -144,7 +146,7 @@ def slurm_process(rank: int, job: int, folder: Path, results) -> None:
         return cfg.resume
 
     cfg = OmegaConf.create({"resume": None, "seed": 0})
-    results.put((rank, run_cell(task, cfg, folder, lambda _: "read")))
+    results.put((rank, run_cell(task, cfg, folder, lambda _: "read", rank)))
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -55,7 +55,7 @@ class PassiveFooling(Fooling):
     """Abstract: the test loss is a distance of non-negative maps; signed ones are rectified and normalised first."""
 
     def test_loss(
-        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None = None
+        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "..."] | None = None
     ) -> Float[Tensor, "n"]:
         originals = _rectified(beside(heatmaps, reference)) if self.needs_reference else None
         maps = _rectified(heatmaps.detach())

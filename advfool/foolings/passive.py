@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 UNMOVED = 1e-4  # pixels: less is rounding
 Inside = Literal[0, -1]
 Norm = Literal[1, 2]
+Reference = Float[Tensor, "..."] | None  # of the heatmaps' shape; another one raises an AdvfoolError, in tests, too
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class TopK(PassiveFooling):
             raise AdvfoolError(f"fooling.k is a percentage of the map's positions, above 0 to 100, got {self.k}.")
         check_choice("fooling.p", self.p, Norm)
 
-    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None) -> Float[Tensor, "n"]:
+    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Reference) -> Float[Tensor, "n"]:
         top = top_k_mask(beside(heatmaps, reference), self.k)
         values = heatmaps.abs() ** self.p
         return torch.where(top, values, 0.0).sum(dim=(1, 2)) / top.sum(dim=(1, 2))
@@ -138,7 +139,7 @@ class CenterMass(PassiveFooling):
         super().__post_init__()
         check_choice("fooling.test_norm", self.test_norm, Norm)
 
-    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None) -> Float[Tensor, "n"]:
+    def penalty(self, heatmaps: Float[Tensor, "n h w"], reference: Reference) -> Float[Tensor, "n"]:
         reference = beside(heatmaps, reference)
         moved = self._moved(heatmaps, reference)
         # At the start nothing has moved, and the L1 norm has no gradient: there each centre goes where there is room.
@@ -146,15 +147,13 @@ class CenterMass(PassiveFooling):
         room = torch.where(centroid(reference.relu()) < middle, 1, -1)
         return -torch.where(moved.abs() > UNMOVED, moved.abs(), moved * room).sum(dim=1)
 
-    def _distance(
-        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None
-    ) -> Float[Tensor, "n"]:
+    def _distance(self, heatmaps: Float[Tensor, "n h w"], reference: Reference) -> Float[Tensor, "n"]:
         height, width = heatmaps.shape[1:]
         distance = torch.linalg.vector_norm(self._moved(heatmaps, reference), ord=self.test_norm, dim=1)
         return (distance / (height**2 + width**2) ** 0.5).clamp_max(1).to(heatmaps.dtype)
 
     @staticmethod
-    def _moved(heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"]) -> Float[Tensor, "n 2"]:
+    def _moved(heatmaps: Float[Tensor, "n h w"], reference: Reference) -> Float[Tensor, "n 2"]:
         origin = centroid(reference.relu())
         return centroid(heatmaps.relu(), origin) - origin
 

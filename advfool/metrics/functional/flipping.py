@@ -26,14 +26,14 @@ _BLUR, _BLUR_SIGMA = 11, 5.0  # pixels, as RISE (Petsiuk et al. 2018) blurs
 def aopc(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "n c H W"],
-    targets: Int[Tensor, "n"],
-    heatmaps: Float[Tensor, "n h w"],
+    targets: Int[Tensor, "_"],  # n, and so the other two: checked, to say what was expected
+    heatmaps: Float[Tensor, "_ h w"],
     steps: int = 100,
     region: int = 9,
     order: str = "most_relevant_first",
     replacement: str = "uniform",
     seed: int = 0,
-    index: Int[Tensor, "n"] | None = None,
+    index: Int[Tensor, "_"] | None = None,
     pixel_range: PixelRange | None = None,
 ) -> Float[Tensor, "n k"]:
     """Curves of `f(x_0) - f(x_k)`, k = 0 to `steps`, in float64; f is the softmax probability of the target class.
