@@ -20,6 +20,8 @@ from advfool.metrics import AOPC, FoolingSuccessRate, SpearmanCorrelation
 from advfool.pictures import snapshots_picture
 from advfool.recording import record
 
+SNAPSHOTS = "snapshots.safetensors"  # in the run's folder
+
 
 class StepProgressBar(RichProgressBar):
     """Lightning's rich progress bar for trainings whose length is given in steps, not in epochs."""
@@ -165,7 +167,7 @@ class HeatmapSnapshots(_EveryNLooks):
             look[f"maps/{interp.name}"] = maps.flatten(0, -3).float().cpu()
             look[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, originals).flatten().float().cpu()
         tensors = {name: torch.stack([each[name] for each in self.kept.values()]) for name in look}
-        save_file({"steps": torch.tensor(list(self.kept)), **tensors}, self.folder / "snapshots.safetensors")
+        save_file({"steps": torch.tensor(list(self.kept)), **tensors}, self.folder / SNAPSHOTS)
         shown = (tensors[f"{key}/{module.interpreter.name}"] for key in ("maps", "test_loss"))
         picture = self.folder / "snapshots.png"
         snapshots_picture(picture, list(self.kept), *shown, module.fooling.interval)

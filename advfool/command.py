@@ -1,5 +1,6 @@
 """What the entry points share: where conf/ lies, and how a command ends on an expected error."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from advfool.building import about_a_value
 from advfool.errors import AdvfoolError
 from advfool.sweeps import Begin, Sweep, run_cell
 
+log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
 
 
@@ -70,6 +72,13 @@ def command(
                 sys.exit(130)
             except AdvfoolError as error:
                 failures.append(error)
+            except Exception:
+                if Begin.sweep is None:
+                    raise
+                log.exception("The sweep was broken off")  # a worker was killed, say
+                _end(Begin.sweep, at_end)
+                _say("The sweep was broken off by the error above. It goes on when the command is given again.")
+                sys.exit(1)
             if failures:
                 _say(f"error: {failures[0]}")
                 sys.exit(failures[0].exit_code)

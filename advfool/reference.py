@@ -113,7 +113,7 @@ def _compute(
     start = 0
     for batch in track(loader, "The original network's maps" if interpreter else "The original network's logits"):
         recording = record(network, batch.image.to(device), [interpreter] if interpreter else [])
-        values = {"logits": recording.logits}
+        values = {"logits": recording.logits.to(torch.promote_types(recording.logits.dtype, torch.float32))}
         if interpreter:
             classes = _classes(recording.logits, batch.label.to(device), targets)
             values |= {"classes": classes, "maps": read_maps(interpreter, recording, classes)}

@@ -35,7 +35,7 @@ def write_environment(folder: Path, module: str, seed: int, device: str) -> None
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
     write_json(folder / "environment.json", environment)
@@ -138,7 +138,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that the package runs from, with `+` where files differ from it."""
     checkout = Path(__file__).parents[1]
     if not (checkout / ".git").exists():  # installed, perhaps inside somebody else's repository

@@ -6,8 +6,10 @@ A cell keeps `status.json` in its folder. One that fails does not stop the other
 import hashlib
 import json
 import logging
+import math
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -28,12 +30,13 @@ from advfool.runs import STATUS
 log = logging.getLogger(__name__)
 SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
 NAMED = ("model", "fooling", "interp", "seed")  # in every cell's name, whatever is swept
+SHOWING = tuple(f"callbacks.{name}" for name in ("progress", "snapshots", "map_metrics", "last"))
 PASSING = (
     "experiment",
     "scale",
     "launcher",
     "logger",
-    "callbacks",
+    *SHOWING,
     "cache",
     "pictures",
     "data.root",
@@ -41,9 +44,9 @@ PASSING = (
     "hydra",
 )
 # What changes no result: where things lie, what is shown, and tables that values are looked up in.
-NO_SETTINGS = ("resume", "cache", "pictures", "logger", "callbacks", "published", "scale")
-NO_SETTINGS += ("tuned", "tuned_top", "tuned_steps", "tuned_lr", "tuned_batch", "tuned_clip", "table4", "family")
-PLACES = ("data.cache", "data.root", "data.workers", "trainer.default_root_dir")
+NO_SETTINGS = ("resume", "cache", "pictures", "logger", "published", "scale", "tuned", "table4", "family")
+PLACES = (*SHOWING, "data.cache", "data.root", "data.workers", "trainer.default_root_dir")
+PLACES += ("callbacks.checkpoint.dirpath",)
 LONGEST = 120  # characters of a name
 PATIENCE = 1800  # seconds that further processes wait for the first one's decision
 FAILED = float("nan")  # what a failed cell returns to a sweeper
@@ -57,8 +60,9 @@ def other_settings(overrides: Sequence[str]) -> str:
     """
     told = sorted(override.lstrip("+~") for override in overrides)
     told = [one for one in told if not re.match(rf"({'|'.join(NAMED)})=|({'|'.join(PASSING)})[.=/]", one)]
-    name = "".join(f",{re.sub(r'[^A-Za-z0-9_.=+-]+', '_', one)}" for one in told)
-    if len(name) <= LONGEST:
+    plain = [re.sub(r"[^A-Za-z0-9_.=+-]+", "_", one) for one in told]
+    name = "".join(f",{one}" for one in plain)
+    if len(name) <= LONGEST and plain == told:
         return name
     return f"{name[:LONGEST]}-{hashlib.sha256(','.join(told).encode()).hexdigest()[:8]}"
 
@@ -91,7 +95,9 @@ def run_cell(
                 log.info("Finished before: %s", folder)
                 status.write("skipped", settings)
                 return result(folder)
-            if same and "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
+            if not same:
+                _clear(folder)
+            elif "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
                 log.info("Going on with the training that was interrupted in %s", folder)
                 cfg.resume = str(folder)
             status.write("running", settings, resume=cfg.get("resume"))
@@ -109,6 +115,14 @@ def run_cell(
             status.write("finished", settings, seconds=round(time.time() - started, 2))
             return returned
         return FAILED
+
+
+def _clear(folder: Path) -> None:
+    """Removes what a failed run with other settings has left, so that nothing goes on from there."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for pattern in ("metrics*.csv", "snapshots.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _follow(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
@@ -224,10 +238,22 @@ def _settings(cfg: DictConfig) -> dict:
     settings = OmegaConf.to_container(cfg, resolve=True)
     settings = {key: value for key, value in settings.items() if key not in NO_SETTINGS}
     for key in PLACES:
-        part, _, name = key.partition(".")
-        if part in settings:
-            settings[part].pop(name, None)
-    return settings
+        *parts, name = key.split(".")
+        node = settings
+        for part in parts:
+            node = (node or {}).get(part)
+        if node:
+            node.pop(name, None)
+    return _as_json(settings)
+
+
+def _as_json(node: object) -> object:
+    """Numbers that JSON does not have as text."""
+    if isinstance(node, dict):
+        return {key: _as_json(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_as_json(value) for value in node]
+    return str(node) if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def _differences(known: dict, new: dict) -> list[str]:

@@ -30,9 +30,11 @@ def at_end(sweep: Sweep) -> None:
     from advfool.published import publish
     from advfool.report import write_report
 
-    if sweep.config.published:
-        publish(sweep.config.published, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
-    write_report(sweep.folder)
+    try:
+        if sweep.config.published:
+            publish(sweep.config.published, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
+    finally:
+        write_report(sweep.folder)
 
 
 @command("train", result, at_end)

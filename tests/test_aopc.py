@@ -286,7 +286,7 @@ def test_leaves_images_model_and_gradients_alone(network, batch):
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
 def test_types_sizes_and_layouts(network, batch, replacement):
     images, targets, heatmaps = batch
-    settings = {"steps": 4, "region": REGION, "replacement": replacement}
+    settings = {"steps": 4, "region": REGION, "replacement": replacement, "index": INDEX}
     exact = aopc(network, *batch, **settings)
     single = aopc(network.float(), images.float(), targets, heatmaps.double(), **settings)
     torch.testing.assert_close(single, exact, rtol=0, atol=1e-5)

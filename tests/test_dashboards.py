@@ -111,7 +111,9 @@ def broken_and_resumed(nobody, tmp_path_factory):
     """A run that is interrupted after its second look, and goes on in its folder."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     options = [*TINY, *SHORT, "logger=wandb", "+logger.wandb.notes=a word"]
-    first = run(folder, *options, *INTERRUPT, "+callbacks.interrupt.step=5")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERRUPT_AT", "5")
+        first = run(folder, *options, INTERRUPT)
     assert first.returncode not in (0, 2), first.stderr
     second = run(folder, *options, f"resume={folder}")
     assert second.returncode == 0, second.stderr

@@ -8,6 +8,7 @@ import scipy.stats
 
 from advfool.errors import AdvfoolError
 from advfool.published import publish, published_tables
+from advfool.published.networks import some_of
 from advfool.published.publish import MAKERS
 from advfool.published.record import as_markdown, of_table
 from advfool.published.reported import experiments_dir, reported, reported_value
@@ -94,6 +95,25 @@ def test_only_runs_of_one_setting_are_averaged():
     unfinished = Run(Path("/runs/7"), "7", config())
     chosen = of_the_paper([tried, robust, unfinished, *grid()], ("location",))
     assert [run.name for run in chosen] == ["0", "1", "2"]
+
+
+def test_of_a_seed_that_was_run_twice_one_run_counts():
+    again = a_run(9, seed=1)
+    chosen = of_the_paper([*grid(), again], ("location",))
+    assert [run.name for run in chosen] == ["0", "1", "2"]
+
+
+def test_the_original_network_is_one_however_often_it_was_manipulated():
+    _, table = published_tables(grid())
+    cell = cell_of(table, ("original", "-"), ("vgg_tiny", "top1"))
+    assert (cell.ours, cell.interval, len(cell.values)) == (pytest.approx(99), None, 1)
+
+
+def test_images_are_chosen_at_random_from_a_sorted_data_set():
+    chosen = some_of(1000, 100, seed=0)
+    assert chosen == sorted(set(chosen))
+    assert 350 < sum(chosen) / 100 < 650
+    assert some_of(5, None, seed=0) == some_of(5, 9, seed=0) == [0, 1, 2, 3, 4]
 
 
 def test_networks_stand_in_the_papers_order():

@@ -1,7 +1,9 @@
 """Sweeps: cells that are finished are skipped, broken ones go on, failing ones are told of at the end."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,13 +13,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from test_training import INTERRUPT, SMALL, metrics_of, run_here, weights_of, without_times
 from torch import distributed
 
 from advfool.command import _slurm_process
+from advfool.errors import AdvfoolError
 from advfool.runs import find_runs
-from advfool.sweeps import Status, other_settings, run_cell
+from advfool.sweeps import Status, _settings, other_settings, run_cell
 
 OPTIONS = ["-m", *SMALL, "trainer.max_steps=8", "trainer.val_check_interval=2", "pictures=0", "evaluate_with=[]"]
 
@@ -99,15 +102,18 @@ def test_a_folder_with_other_settings_is_not_taken_for_the_cell(swept):
     assert metrics_of(cell(folder, 0))["fool_weight"] == 4
 
 
-def test_an_interrupted_sweep_goes_on(tmp_path):
-    assert sweep(tmp_path / "whole", "seed=0,1").returncode == 0
-    first = sweep(tmp_path / "broken", "seed=0,1", *INTERRUPT, "+callbacks.interrupt.step=5")
+def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
+    cells = ["seed=0,1", INTERRUPT]
+    assert sweep(tmp_path / "whole", *cells).returncode == 0
+    monkeypatch.setenv("INTERRUPT_AT", "5")
+    first = sweep(tmp_path / "broken", *cells)
+    monkeypatch.delenv("INTERRUPT_AT")
     assert first.returncode == 130
     assert "1 cells in" in first.stderr
     assert "1 broken off." in first.stderr
     assert "Interrupted. A sweep goes on when the command is given again" in first.stderr
     assert find_runs(tmp_path / "broken")[0].state == "unfinished"
-    again = sweep(tmp_path / "broken", "seed=0,1")
+    again = sweep(tmp_path / "broken", *cells)
     assert again.returncode == 0, again.stderr
     assert "Going on with the training that was interrupted" in (cell(tmp_path / "broken", 0) / "train.log").read_text()
     for seed in (0, 1):
@@ -130,6 +136,76 @@ def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_pa
     assert process.returncode == 130, err
     assert "Interrupted." in err
     assert {run.state for run in find_runs(tmp_path)} == {"unfinished"}
+
+
+def test_settings_of_callbacks_that_change_the_result_tell_cells_apart():
+    names = [other_settings([f"callbacks.{setting}"]) for setting in (
+        "free_adversarial.epsilon=0.01", "free_adversarial.epsilon=0.02", "early_stop.stopping_threshold=0.9",
+        "snapshots.every_n_looks=1", "map_metrics.every_n_looks=1",
+    )]  # fmt: skip
+    assert len(set(names[:3])) == 3
+    assert names[3:] == ["", ""]
+    assert other_settings(["trainable=[layer4,fc]"]) != other_settings(["trainable=[layer4_fc]"])
+
+
+def cell_config(**settings) -> DictConfig:
+    callbacks = {"free_adversarial": {"epsilon": 0.01}, "snapshots": {"images": 4}}
+    return OmegaConf.create({"resume": None, "seed": 0, "callbacks": callbacks} | settings)
+
+
+def test_a_cell_of_another_attack_is_refused_and_one_that_shows_more_is_not(tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    Status(tmp_path).write("finished", _settings(cell_config()))
+    other = cell_config()
+    other.callbacks.free_adversarial.epsilon = 0.02
+    assert run_cell(lambda cfg: "ran", other, tmp_path, lambda _: "read") != "read"
+    assert "free_adversarial.epsilon 0.01 -> 0.02" in json.loads((tmp_path / "status.json").read_text())["error"]
+    shown = cell_config()
+    shown.callbacks.snapshots.images = 9
+    assert run_cell(lambda cfg: "ran", shown, tmp_path, lambda _: "read") == "read"
+
+
+def test_what_a_failed_cell_left_is_not_gone_on_with_under_other_settings(tmp_path):
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    Status(tmp_path).write("failed", _settings(cell_config(seed=1)), error="diverged")
+
+    def broken_off(cfg):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(broken_off, cell_config(), tmp_path, str)
+    assert not last.exists()
+    assert run_cell(lambda cfg: cfg.resume, cell_config(), tmp_path, str) is None
+
+
+def test_a_cell_with_numbers_that_json_lacks_fails_by_itself(tmp_path):
+    def refuse(cfg):
+        raise AdvfoolError("fool_weight is infinite")
+
+    assert math.isnan(run_cell(refuse, cell_config(fool_weight=math.inf), tmp_path, str))
+    assert json.loads((tmp_path / "status.json").read_text())["settings"]["fool_weight"] == "inf"
+
+
+def test_a_killed_worker_ends_the_sweep_with_its_account_and_report(tmp_path):
+    (tmp_path / "killer.py").write_text(
+        "import os, signal\ndef callback(seed):\n    os.kill(os.getpid(), signal.SIGKILL) if seed == 1 else None\n"
+    )
+    overrides = [
+        *OPTIONS,
+        f"hydra.sweep.dir={tmp_path / 'cells'}",
+        "seed=0,1",
+        "launcher=joblib",
+        "+callbacks.k.seed=${seed}",
+    ]
+    command = [sys.executable, "-m", "advfool.train", *overrides, "+callbacks.k._target_=killer.callback"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "2 cells in" in done.stderr
+    assert "It goes on when the command is given again." in done.stderr
+    assert (tmp_path / "cells" / "report.html").exists()
 
 
 def slurm_process(rank: int, job: int, folder: Path, results) -> None:
@@ -169,7 +245,7 @@ def test_the_processes_that_slurm_starts_for_a_cell_run_it_together(tmp_path, be
 
 def test_names_are_safe_and_tell_cells_apart():
     name = other_settings(["model.weights=/a b/c.pt", "interp.layer='x'", "data.root=/somewhere", "seed=1"])
-    assert name == ",interp.layer=_x_,model.weights=_a_b_c.pt"
+    assert re.fullmatch(r",interp\.layer=_x_,model\.weights=_a_b_c\.pt-[0-9a-f]{8}", name)
     long = [other_settings([f"model.weights={'w' * 300}{end}"]) for end in "ab"]
     assert len(set(long)) == 2
     assert max(map(len, long)) < 150

@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -133,26 +134,24 @@ def test_resume_goes_on_where_the_run_stopped(tmp_path):
 
 
 class Interrupt(pl.Callback):
-    """Ctrl-C during the training."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
+    """Ctrl-C during the training, at the step that the environment says: no setting of the run."""
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if trainer.global_step == self.step:
+        if str(trainer.global_step) == os.environ.get("INTERRUPT_AT"):
             raise KeyboardInterrupt
 
 
-INTERRUPT = ["+callbacks.interrupt._target_=test_training.Interrupt"]
+INTERRUPT = "+callbacks.interrupt._target_=test_training.Interrupt"
 
 
 @pytest.mark.parametrize("fooling", ["location", "active"])  # draws classes at random; two loaders, of several passes
-def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path, fooling):
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, fooling):
     options = [*SMALL, f"fooling={fooling}", "trainer.max_steps=11", "trainer.val_check_interval=3", "pictures=0"]
     options += ["data.limit_train=192", "trainer.log_every_n_steps=1", "evaluate_with=[]"]
     options += ["fooling.train=40", "fooling.test=8"] if fooling == "active" else []
     assert run(tmp_path / "whole", *options).returncode == 0
-    assert run(tmp_path / "broken", *options, *INTERRUPT, "+callbacks.interrupt.step=8").returncode == 1
+    monkeypatch.setenv("INTERRUPT_AT", "8")
+    assert run(tmp_path / "broken", *options, INTERRUPT).returncode == 1
     assert not (tmp_path / "broken" / "metrics.json").exists()
     result = run(tmp_path / "broken", *options, f"resume={tmp_path / 'broken'}")
     assert result.returncode == 0, result.stderr

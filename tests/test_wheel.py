@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from test_published import config
+from test_published import a_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +45,8 @@ def test_the_wheel_runs_from_another_folder(tmp_path):
     assert "published: table1" in installed("advfool.train", "experiment=table1", "--cfg", "job")
     run = elsewhere / "runs" / "one"
     run.mkdir(parents=True)
-    settings = config(fooling="location", interp="lrp_t")
-    (run / "config.yaml").write_text(json.dumps(settings))
+    finished = a_run(fooling="location", interp="lrp_t")
+    for name, content in (("config.yaml", finished.config), ("metrics.json", finished.metrics)):
+        (run / name).write_text(json.dumps(content))
     installed("advfool.report", "runs=runs")
-    assert "location" in (elsewhere / "runs" / "report.html").read_text()
+    assert "87.5" in (elsewhere / "runs" / "report.md").read_text()  # as published, from experiments/

@@ -13,7 +13,7 @@ from advfool.attacks import adversarial_accuracy
 from advfool.data.base import take
 from advfool.interpreters.base import read_maps
 from advfool.published.grids import draw_map
-from advfool.published.networks import kept, open_run, plain_network
+from advfool.published.networks import kept, open_run, plain_network, settings_name, some_of
 from advfool.published.tables import mean_and_interval
 from advfool.recording import record
 from advfool.runs import Run
@@ -25,31 +25,30 @@ PHASES = ("pretrained", "adversarially trained", "then fooled")
 SHOWN = 6  # images
 
 
-def phases(runs: Sequence[Run], plain: Mapping, images: int | None, **attack) -> dict:
-    """Top-1 on clean and on PGD images in each phase, means over the runs, and the FSR at the end.
+def phases(runs: Sequence[Run], plain: Mapping, images: int | None, **attack) -> tuple[dict, dict[str, Tensor]]:
+    """Top-1 on clean and on PGD images in each phase, means over the runs, and the FSR at the end; and the pictures
+    (`images`, and their `maps` in each phase) of the first run.
 
-    plain: settings of the model before its adversarial training.
+    plain: settings of the model before its adversarial training. images: so many random test images, None: all.
     """
-    name = "-".join(f"{key}{value}" for key, value in {"images": images or "all", **attack}.items())
-    file = f"phases-{name}.safetensors"
-    found = [kept(run.folder / file, lambda run=run: _phases(run, plain, images, attack)) for run in runs]
+    name = settings_name("phases", images=images, plain=dict(plain), **attack)
+    found = [kept(run.folder / name, lambda run=run: _phases(run, plain, images, attack)) for run in runs]
     result: dict = {"attack": attack, "images": images, "phases": {}}
     for place, phase in enumerate(PHASES):
+        measured = found if phase == PHASES[-1] else found[:1]  # of all runs the same networks before
         rates = {}
         for kind in ("clean", "pgd"):
-            values = [100 * each[kind][place].item() for each in found]
+            values = [100 * each[kind][place].item() for each in measured]
             mean, interval = mean_and_interval(values)
             rates[kind] = {"mean": mean, "interval": interval, "values": values}
         result["phases"][phase] = rates
     fsr = [100 * run.matched_fsr for run in runs]
     result["fsr"] = dict(zip(("mean", "interval"), mean_and_interval(fsr), strict=True)) | {"values": fsr}
-    return result
+    return result, found[0]
 
 
-def draw_phases(path: Path, result: Mapping, run: Run) -> None:
+def draw_phases(path: Path, result: Mapping, pictures: Mapping[str, Tensor]) -> None:
     """Accuracy by phase on the left, maps of a few images in the three phases on the right."""
-    file = next(run.folder.glob("phases-*.safetensors"))
-    tensors = kept(file, dict)
     figure = plt.figure(figsize=(4.2 + 1.15 * SHOWN, 4.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[4, 1.15 * SHOWN])
     axis = left.subplots()
@@ -62,9 +61,9 @@ def draw_phases(path: Path, result: Mapping, run: Run) -> None:
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     axes = right.subplots(len(PHASES), SHOWN, squeeze=False)
-    for line, phase, maps in zip(axes, PHASES, tensors["maps"], strict=True):
+    for line, phase, maps in zip(axes, PHASES, pictures["maps"], strict=True):
         line[0].set_ylabel(phase, fontsize=8)
-        for axis, image, heat in zip(line, tensors["images"], maps, strict=True):
+        for axis, image, heat in zip(line, pictures["images"], maps, strict=True):
             draw_map(axis, image, heat)
             axis.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=110)
@@ -75,11 +74,13 @@ def _phases(run: Run, plain: Mapping, images: int | None, attack: Mapping) -> di
     parts, manipulated = open_run(run)
     networks = (plain_network(run, **plain), parts.original, manipulated)
     test = parts.data.test()
-    chosen = range(min(images or len(test), len(test)))
-    loader = parts.data.in_order(Subset(test, list(chosen)))
+    chosen = some_of(len(test), images, run.seed)
+    loader = parts.data.in_order(Subset(test, chosen))
     rates = {"clean": [_accuracy(network, loader) for network in networks]}
     rates["pgd"] = [adversarial_accuracy(network, loader, parts.data.input, **attack) for network in networks]
-    return {kind: torch.tensor(values) for kind, values in rates.items()} | _maps(parts, networks)
+    return {kind: torch.tensor(values) for kind, values in rates.items()} | _maps(
+        parts, networks, some_of(len(test), SHOWN, run.seed)
+    )
 
 
 @torch.no_grad()
@@ -90,8 +91,8 @@ def _accuracy(network: nn.Module, loader) -> float:
 
 
 @torch.no_grad()
-def _maps(parts: Parts, networks: Sequence[nn.Module]) -> dict[str, Tensor]:
-    batch = take(parts.data.test(), range(SHOWN))
+def _maps(parts: Parts, networks: Sequence[nn.Module], chosen: list[int]) -> dict[str, Tensor]:
+    batch = take(parts.data.test(), chosen)
     device = next(networks[0].parameters()).device
     maps = [
         read_maps(parts.trained, record(network, batch.image.to(device), [parts.trained]), batch.label.to(device)).cpu()

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import Subset
 
 from advfool.evaluation import NETWORKS
 from advfool.interpreters.base import read_maps
 from advfool.metrics.functional.flipping import aopc
 from advfool.noise import noise_curve
-from advfool.published.networks import kept, open_run
-from advfool.published.tables import mean_and_interval
+from advfool.published.networks import kept, open_run, settings_name, some_of
 from advfool.recording import record
 from advfool.runs import Run
 
@@ -32,8 +32,8 @@ def aopc_curves(runs: Sequence[Run], images: int, **settings) -> dict:
     """
     found = []
     for run in runs:
-        name = "-".join(f"{key}{value}" for key, value in {"images": images, **settings}.items())
-        found.append(kept(run.folder / f"aopc-{name}.safetensors", lambda run=run: _aopc(run, images, **settings)))
+        name = settings_name("aopc", images=images, **settings)
+        found.append(kept(run.folder / name, lambda run=run: _aopc(run, images, **settings)))
     curves: dict = {}
     for network in NETWORKS:
         for source in SOURCES:
@@ -41,10 +41,10 @@ def aopc_curves(runs: Sequence[Run], images: int, **settings) -> dict:
                 torch.stack([each[f"{network}/{source}"] for each in found]).mean(dim=0).numpy()
             )  # (images, steps + 1)
             mean, reach = points.mean(axis=0), 1.96 * points.std(axis=0, ddof=1) / len(points) ** 0.5
-            values = [100 * each[f"{network}/{source}"].mean().item() for each in found]
+            values = [each[f"{network}/{source}"].mean().item() for each in found]
             curves.setdefault(network, {})[source] = {
-                "aopc": mean_and_interval(values, -100)[0] / 100,
-                "aopc_of_runs": [value / 100 for value in values],
+                "aopc": float(np.mean(values)),
+                "aopc_of_runs": values,
                 "curve": mean.tolist(),
                 "low": (mean - reach).tolist(),
                 "high": (mean + reach).tolist(),
@@ -77,21 +77,20 @@ def _aopc(run: Run, images: int, **settings) -> dict[str, Tensor]:
     device = next(manipulated.parameters()).device
     pixel_range = parts.data.input.pixel_range()
     curves: dict[str, list[Tensor]] = {}
-    seen = 0
-    for batch in track(parts.data.test_dataloader(), f"AOPC of {run.name}"):
-        batch = type(batch)(*(values[: images - seen].to(device) for values in batch))
-        if not len(batch.index):
-            break
-        seen += len(batch.index)
-        maps = {}
-        for name, network in networks.items():
-            maps[name] = read_maps(parts.trained, record(network, batch.image, [parts.trained]), batch.label)
+    test = parts.data.test()
+    loader = parts.data.in_order(Subset(test, some_of(len(test), images, run.seed)))
+    for batch in track(loader, f"AOPC of {run.name}"):
+        batch = type(batch)(*(values.to(device) for values in batch))
+        recordings = {name: record(network, batch.image, [parts.trained]) for name, network in networks.items()}
+        predicted = recordings["original"].logits.argmax(dim=1)
+        targets = batch.label if run.config["target"] == "label" else predicted
+        maps = {name: read_maps(parts.trained, recording, targets) for name, recording in recordings.items()}
         maps["random"] = maps["original"]
         for name, network in networks.items():
             for source, found in maps.items():
                 order = "random" if source == "random" else "most_relevant_first"
                 options = {"order": order, "index": batch.index, "pixel_range": pixel_range, **settings}
-                curve = aopc(network, batch.image, batch.label, found, **options)
+                curve = aopc(network, batch.image, targets, found, **options)
                 curves.setdefault(f"{name}/{source}", []).append(curve.cpu())
     return {name: torch.cat(found) for name, found in curves.items()}
 
@@ -103,7 +102,7 @@ def noise(runs: Sequence[Run], levels: Sequence[float], draws: int, images: int 
     """
     found = []
     for run in runs:
-        name = f"noise-{'-'.join(map(str, levels))}-draws{draws}-images{images or 'all'}.safetensors"
+        name = settings_name("noise", levels=list(levels), draws=draws, images=images)
         found.append(kept(run.folder / name, lambda run=run: _noise(run, levels, draws, images)))
     result: dict = {"levels": list(levels), "draws": draws, "runs": len(runs)}
     for network in NETWORKS:

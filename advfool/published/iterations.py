@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.torch import load_file
 from torch import Tensor
 
-from advfool.errors import AdvfoolError
+from advfool.callbacks import SNAPSHOTS
 from advfool.published.grids import HEAT, SIGNED
 from advfool.run_folder import read_history
 from advfool.runs import Run
@@ -31,6 +31,7 @@ def by_iteration(runs: Sequence[Run]) -> dict:
             "top5": {network: run.metrics["accuracy"][network]["top5"] for network in ("original", "manipulated")},
             "top1": {network: run.metrics["accuracy"][network]["top1"] for network in ("original", "manipulated")},
             "fsr": run.metrics["fsr"],
+            "test_loss": run.metrics["test_loss"],
             "looks": {name: {"steps": s.tolist(), "values": v.tolist()} for name, (s, v) in looks.items()},
         }
     return result
@@ -38,15 +39,9 @@ def by_iteration(runs: Sequence[Run]) -> dict:
 
 def draw_iterations(path: Path, run: Run, image: int = 0) -> None:
     """Above: test loss of the kept images (with the interval that counts as fooled), accuracy and FSR by step; below:
-    one image's maps, a row for each interpreter, with their test loss.
-
-    Raises:
-        AdvfoolError: the run has kept no maps.
+    one image's maps, a row for each interpreter, with their test loss. The run has kept snapshots.
     """
-    file = run.folder / "snapshots.safetensors"
-    if not file.is_file():
-        raise AdvfoolError(f"'{run.folder}' has no snapshots: expected a run with callbacks.snapshots.every_n_looks=1.")
-    kept = load_file(file)
+    kept = load_file(run.folder / SNAPSHOTS)
     steps = kept["steps"].tolist()
     interps = [name.removeprefix("maps/") for name in kept if name.startswith("maps/")]
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), SHOWN)).round().astype(int))

@@ -1,5 +1,7 @@
 """A finished run's networks, data and interpreters, built again to measure more."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,22 @@ def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]
         save_file({name: value.contiguous() for name, value in make().items()}, partial)
         partial.rename(path)
     return load_file(path)
+
+
+def settings_name(what: str, **settings: object) -> str:
+    """The name of the file for `kept` that holds what was measured with these settings.
+
+    >>> settings_name("aopc", images=256, steps=50)
+    'aopc-images256-steps50-e684e8.safetensors'
+    """
+    told = "".join(f"-{key}{value}" for key, value in settings.items() if isinstance(value, int | float))
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=list).encode()).hexdigest()[:6]
+    return f"{what}{told}-{digest}.safetensors"
+
+
+def some_of(total: int, count: int | None, seed: int) -> list[int]:
+    """The places of `count` (None: all) of so many images, at random, in order: data sets may be sorted by class."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count].sort().values.tolist()
 
 
 def _still(network: nn.Module) -> nn.Module:

@@ -1,10 +1,13 @@
 """From the runs of a sweep to the table or figure it was made for: `published/NAME/` in the sweep's folder."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from advfool.callbacks import SNAPSHOTS
 from advfool.errors import AdvfoolError
+from advfool.examples import read_examples
 from advfool.published.adversarial import draw_phases, phases
 from advfool.published.curves import aopc_curves, draw_aopc, draw_noise, noise
 from advfool.published.grids import active_grid, passive_grid
@@ -15,12 +18,14 @@ from advfool.run_folder import write_json
 from advfool.runs import Run, find_runs
 
 log = logging.getLogger(__name__)
-Maker = Callable[[Sequence[Run], Mapping, Path], tuple[dict, Sequence[Run]]]  # writes files; its numbers and runs
+Choice = Callable[[Sequence[Run], Mapping], Sequence[Run]]
+Maker = Callable[[Sequence[Run], Mapping, Path], dict]  # writes files, returns its numbers
 MORE_IMAGES = (1, 2, 3)  # of those that every run keeps, for Figures 11 to 17
 
 
 def publish(name: str, folder: Path, scale: Mapping) -> Path | None:
-    """Writes measured.json and the rendered table or figure; returns their folder, None where no run has finished.
+    """Writes measured.json and the rendered table or figure of a sweep's cells in `folder`, of those that have finished
+    and were not refused; returns where, or None where there are none.
 
     scale: its name, and under `measure` the settings of what is measured on finished runs.
 
@@ -29,90 +34,127 @@ def publish(name: str, folder: Path, scale: Mapping) -> Path | None:
     """
     if name not in MAKERS:
         raise AdvfoolError(f"published={name}: expected one of {', '.join(MAKERS)}.")
-    runs = [run for run in find_runs(folder) if run.metrics and run.folder.parent == folder]
-    if not runs:
-        log.warning("No run has finished in %s: %s has to wait.", folder, name)
+    began = time.monotonic()
+    runs = [run for run in find_runs(folder) if run.metrics and not run.error and run.folder.parent == folder]
+    used = CHOICES[name](runs, scale)
+    if not used:
+        log.warning("No run of %s has finished in %s: it has to wait.", name, folder)
         return None
     target = folder / "published" / name
     target.mkdir(parents=True, exist_ok=True)
-    result, used = MAKERS[name](runs, scale, target)
-    write_json(target / "measured.json", record_of(name, scale["name"], used, result))
+    result = MAKERS[name](used, scale, target)
+    write_json(target / "measured.json", record_of(name, scale["name"], used, result, time.monotonic() - began))
     log.info("%s of %d runs: %s", name, len(used), target)
     return target
 
 
+# Which of the finished runs a table or figure is made of.
+
+
+def _of_table(name: str) -> Choice:
+    def choose(runs: Sequence[Run], scale: Mapping) -> list[Run]:
+        used = {run for row in TABLES[name](runs).rows for cell in row.cells for run in cell.runs}
+        return [run for run in runs if run.name in used]
+
+    return choose
+
+
+def _of_grid(*foolings: str) -> Choice:
+    """Those of the first seed and of the networks that a figure shows."""
+
+    def choose(runs: Sequence[Run], scale: Mapping) -> list[Run]:
+        found = [run for run in of_the_paper(runs, foolings) if run.model in scale["networks"].split(",")]
+        seed = min((run.seed for run in found), default=0)
+        return [run for run in found if run.seed == seed and read_examples(run.folder)]
+
+    return choose
+
+
+def _of_cell(network: str, fooling: str, interp: str) -> Choice:
+    def choose(runs: Sequence[Run], scale: Mapping) -> list[Run]:
+        return [run for run in runs if (run.model, run.fooling, run.interp) == (scale[network], fooling, interp)]
+
+    return choose
+
+
+def _with_snapshots(runs: Sequence[Run], scale: Mapping) -> list[Run]:
+    return [run for run in runs if (run.folder / SNAPSHOTS).is_file()]
+
+
+# What is made of them.
+
+
 def _table(name: str) -> Maker:
-    def make(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
+    def make(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
         table = TABLES[name](runs)
-        used = {run for row in table.rows for cell in row.cells for run in cell.runs}
         (target / f"{name}.md").write_text(as_markdown(table) + "\n")
-        return of_table(table), [run for run in runs if run.name in used]
+        return of_table(table)
 
     return make
 
 
-def _fig2(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
-    used = _one_seed(of_the_paper(runs, PASSIVE), scale)
-    passive_grid(target / "fig2.png", used)
-    return {"fsr": _fsr(used)}, used
+def _fig2(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
+    passive_grid(target / "fig2.png", runs)
+    return {"fsr": _fsr(runs)}
 
 
-def _fig3(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
-    used = _one_seed(of_the_paper(runs, ("active",)), scale)
-    active_grid(target / "fig3.png", used)
-    return {"fsr": _fsr(used)}, used
+def _fig3(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
+    active_grid(target / "fig3.png", runs)
+    return {"fsr": _fsr(runs)}
 
 
-def _fig11_17(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
-    passive, active = (_one_seed(of_the_paper(runs, foolings), scale) for foolings in (PASSIVE, ("active",)))
+def _fig11_17(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
+    passive, active = ([run for run in runs if (run.fooling == "active") is is_active] for is_active in (False, True))
     for nth in MORE_IMAGES:
         if passive:
             passive_grid(target / f"passive_{nth}.png", passive, nth)
         if active:
             active_grid(target / f"active_{nth}.png", active, nth)
-    return {"fsr": _fsr([*passive, *active])}, [*passive, *active]
+    return {"fsr": _fsr(runs)}
 
 
-def _fig4a(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
-    used = [run for run in runs if (run.model, run.fooling, run.interp) == (scale["densenet"], "topk", "gradcam")]
-    result = aopc_curves(used, **scale["measure"]["aopc"])
+def _fig4a(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
+    result = aopc_curves(runs, **scale["measure"]["aopc"])
     draw_aopc(target / "fig4a.png", result)
-    return result, used
+    return result
 
 
-def _fig4b(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
-    used = [run for run in runs if (run.model, run.fooling, run.interp) == (scale["resnet"], "location", "lrp_t")]
-    result = noise(used, **scale["measure"]["noise"])
+def _fig4b(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
+    result = noise(runs, **scale["measure"]["noise"])
     draw_noise(target / "fig4b.png", result)
-    return result, used
+    return result
 
 
-def _fig4c(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
-    result = phases(runs, scale["measure"]["plain"], **scale["measure"]["pgd"])
-    draw_phases(target / "fig4c.png", result, runs[0])
-    return result, runs
+def _fig4c(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
+    result, pictures = phases(runs, scale["measure"]["plain"], **scale["measure"]["pgd"])
+    draw_phases(target / "fig4c.png", result, pictures)
+    return result
 
 
 def _iterations(name: str) -> Maker:
-    def make(runs: Sequence[Run], scale: Mapping, target: Path) -> tuple[dict, Sequence[Run]]:
+    def make(runs: Sequence[Run], scale: Mapping, target: Path) -> dict:
         for run in runs:
-            draw_iterations(target / f"{name}-{run.fooling}-seed{run.seed}.png", run)
-        return by_iteration(runs), runs
+            draw_iterations(target / f"{name}-{run.model}-{run.fooling}-{run.interp}-seed{run.seed}.png", run)
+        return by_iteration(runs)
 
     return make
-
-
-def _one_seed(runs: Sequence[Run], scale: Mapping) -> list[Run]:
-    """Those of the first seed and of the networks that a figure shows."""
-    models = scale["networks"].split(",")
-    seed = min((run.seed for run in runs), default=0)
-    return [run for run in runs if run.seed == seed and run.model in models]
 
 
 def _fsr(runs: Sequence[Run]) -> dict:
     return {run.name: run.matched_fsr for run in runs}
 
 
+CHOICES: dict[str, Choice] = {
+    **{name: _of_table(name) for name in TABLES},
+    "fig2": _of_grid(*PASSIVE),
+    "fig3": _of_grid("active"),
+    "fig11_17": _of_grid(*PASSIVE, "active"),
+    "fig4a": _of_cell("densenet", "topk", "gradcam"),
+    "fig4b": _of_cell("resnet", "location", "lrp_t"),
+    "fig4c": _of_cell("robust", "location", "gradcam"),
+    "fig5b": _with_snapshots,
+    "fig7_10": _with_snapshots,
+}
 MAKERS: dict[str, Maker] = {
     **{name: _table(name) for name in TABLES},
     "fig2": _fig2,

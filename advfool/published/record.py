@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 
+import torch
+
 from advfool.published.tables import Cell, PublishedTable
+from advfool.run_folder import commit
 from advfool.runs import STATUS, Run, read_json
 
 OF_THE_MACHINE = ("commit", "versions", "device", "device_name", "threads", "python", "platform")
 
 
-def record_of(name: str, scale: str, runs: Sequence[Run], result: dict) -> dict:
-    """measured.json: the result, and command, seeds, versions, device and time of the runs behind it."""
+def record_of(name: str, scale: str, runs: Sequence[Run], result: dict, seconds: float) -> dict:
+    """measured.json: the result, and command, seeds, versions, device and time of the runs behind it.
+
+    seconds: what was measured or drawn of the finished runs took, in this process.
+    """
     environments = [run.environment or {} for run in runs]
 
     def common(key: str) -> object:
@@ -21,8 +27,8 @@ def record_of(name: str, scale: str, runs: Sequence[Run], result: dict) -> dict:
         values = list({str(found.get(key)): found.get(key) for found in environments}.values())
         return values[0] if len(values) == 1 else values
 
-    seconds = [(read_json(run.folder / STATUS) or {}).get("seconds") for run in runs]
-    known = [value for value in seconds if value]
+    cells = [(read_json(run.folder / STATUS) or {}).get("seconds") for run in runs]
+    known = [value for value in cells if value]
     return {
         "experiment": name,
         "scale": scale,
@@ -32,6 +38,7 @@ def record_of(name: str, scale: str, runs: Sequence[Run], result: dict) -> dict:
         "runs": len(runs),
         "cell_seconds": {"total": round(sum(known), 1), "longest": max(known)} if known else None,
         **{key: common(key) for key in OF_THE_MACHINE},
+        "made_with": {"seconds": round(seconds, 1), "threads": torch.get_num_threads(), "commit": commit()},
         "result": result,
     }
 

@@ -119,7 +119,7 @@ TABLES: dict[str, Callable[[Sequence[Run]], PublishedTable]] = {
 
 def of_the_paper(runs: Iterable[Run], foolings: Sequence[str]) -> list[Run]:
     """The finished runs of these foolings that the paper's tables compare; where several settings of one were tried
-    (fool_weight, lr, steps), those of the most frequent one, so that a mean is over seeds alone."""
+    (fool_weight, lr, steps), those of the most frequent one, and of each seed one run, so that a mean is over seeds."""
     found = [
         run for run in runs if run.metrics and run.fooling in foolings and run.interp in TRAINED and not _robust(run)
     ]
@@ -127,7 +127,8 @@ def of_the_paper(runs: Iterable[Run], foolings: Sequence[str]) -> list[Run]:
     usual = {}
     for (cell, setting), _ in settings.most_common():
         usual.setdefault(cell, setting)
-    return [run for run in found if _settings(run) == usual[_cell(run)]]
+    chosen = [run for run in found if _settings(run) == usual[_cell(run)]]
+    return list({(_cell(run), run.seed): run for run in reversed(chosen)}.values())[::-1]
 
 
 def models_of(runs: Iterable[Run]) -> list[str]:
@@ -169,6 +170,8 @@ def _table(
         for model, kind in columns:
             found = [(run, value(run, labels, kind)) for run in runs if run.model == model]
             found = [(run, 100 * number) for run, number in found if number is not None]
+            if labels[0] == "original":  # one network, however often it was manipulated
+                found = list({run.metrics.get("original_sha256"): (run, number) for run, number in found}.values())
             cells.append(_cell_of(found, reported_value(name, labels, model, kind)))
         lines.append(Row(labels, tuple(cells)))
     return PublishedTable(name, title, "%", heads, columns, tuple(lines))
