@@ -1,6 +1,5 @@
 """What the entry points share: where conf/ lies, and how a command ends on an expected error."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from advfool.building import about_a_value
 from advfool.errors import AdvfoolError
 from advfool.sweeps import Begin, Sweep, run_cell
 
-log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
 
 
@@ -61,10 +59,9 @@ def command(
                     return None
 
             Begin.sweep = None
+            broken = False
             try:
                 hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
-                if Begin.sweep and not _end(Begin.sweep, at_end):
-                    sys.exit(1)
             except KeyboardInterrupt:
                 if Begin.sweep:
                     Begin.sweep.tell()
@@ -72,13 +69,19 @@ def command(
                 sys.exit(130)
             except AdvfoolError as error:
                 failures.append(error)
-            except Exception:
+            except SystemExit:  # Hydra's answer to an error outside the cells; a worker was killed, say
                 if Begin.sweep is None:
                     raise
-                log.exception("The sweep was broken off")  # a worker was killed, say
-                _end(Begin.sweep, at_end)
-                _say("The sweep was broken off by the error above. It goes on when the command is given again.")
-                sys.exit(1)
+                broken = True
+            if Begin.sweep and not failures:
+                try:
+                    well = _end(Begin.sweep, at_end)
+                except AdvfoolError as error:
+                    failures.append(error)
+                if broken:
+                    _say("The sweep was broken off by the error above. It goes on when the command is given again.")
+                if broken or not (failures or well):
+                    sys.exit(1)
             if failures:
                 _say(f"error: {failures[0]}")
                 sys.exit(failures[0].exit_code)
