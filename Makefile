@@ -33,9 +33,10 @@ $(TABLES): setup
 
 experiments: $(TABLES)  ## All of them, one after the other; what is finished is not done again
 
-record: setup  ## Takes what the experiments left in runs/ over into experiments/
-	for name in $(TABLES); do mkdir -p experiments/$$name/$(scale); \
-	  cp runs/$(scale)*/published/$$name/* experiments/$$name/$(scale)/; done
+record: setup  ## Takes what the experiments left in runs/ over into experiments/ and the README
+	for name in $(TABLES); do rm -rf experiments/$$name/$(scale); \
+	  cp -r runs/$(scale)*/published/$$name experiments/$$name/$(scale) || exit 1; done
+	$(BIN)/python docs/make_results.py
 
 report: setup  ## report.html of all runs in runs=FOLDER
 	$(BIN)/python -m advfool.report runs=$(runs)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -26,7 +28,8 @@ from advfool.models.base import NetworkSource
 from advfool.models.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
-VERSION = 1  # part of the cache's key: raise it when the training changes
+VERSION = 2  # part of the cache's key: raise it when the training changes
+THREADS = 2  # their number decides the last digits
 # What the weights depend on; batch sizes and limits of the fine-tuning are none of it.
 MODEL_KEYS = ("_target_", "family", "input", "pretrain")
 DATA_KEYS = ("_target_", "root", "seed", "class_map", "val_fraction", "selection_fraction", "selection_limit")
@@ -37,7 +40,8 @@ def pretrained_weights(cfg: DictConfig) -> Path:
     """The cached weights of `cfg.model` for `cfg.data`, trained now if they are missing.
 
     Several processes that ask for the same weights wait for one of them to train. The random state of the caller
-    is left as it was, so that a run with cached weights equals the run that made them.
+    is left as it was, so that a run with cached weights equals the run that made them; whatever number of threads the
+    caller has, the weights are those of two.
     """
     path = weights_path(cfg)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +50,19 @@ def pretrained_weights(cfg: DictConfig) -> Path:
     if not path.exists():
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                with isolate_rng():
+                with isolate_rng(), _threads(THREADS):
                     _train(cfg, path)
     return path
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def with_pretrained_weights(source: NetworkSource, cfg: DictConfig) -> NetworkSource:

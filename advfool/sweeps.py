@@ -44,7 +44,7 @@ PASSING = (
     "hydra",
 )
 # What changes no result: where things lie, what is shown, and tables that values are looked up in.
-NO_SETTINGS = ("resume", "cache", "pictures", "logger", "published", "scale", "tuned", "table4", "family")
+NO_SETTINGS = ("resume", "cache", "pictures", "logger", "published", "scale", "tuned", "steps", "table4", "family")
 PLACES = (*SHOWING, "data.cache", "data.root", "data.workers", "trainer.default_root_dir")
 PLACES += ("callbacks.checkpoint.dirpath",)
 LONGEST = 120  # characters of a name

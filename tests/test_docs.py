@@ -156,11 +156,12 @@ def test_every_relative_link_leads_somewhere(page):
             assert anchor in map(slug, headings), f"{page.name}: {address}"
 
 
-def test_the_list_of_public_names_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("make_api", DOCS / "make_api.py")
+@pytest.mark.parametrize(("name", "written"), [("make_api", "PAGE"), ("make_results", "README")])
+def test_what_is_written_by_a_script_is_up_to_date(name, written):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.PAGE.read_text() == script.page(), "run: python docs/make_api.py"
+    assert getattr(script, written).read_text() == script.page(), f"run: python docs/{name}.py"
 
 
 def test_every_page_is_linked_to():

@@ -20,7 +20,8 @@ SHOWN = 9  # steps whose maps are drawn
 
 
 def by_iteration(runs: Sequence[Run]) -> dict:
-    """For each run what was measured at each look: accuracy and, for each interpreter, FSR and test loss."""
+    """For each run what was measured at each look: accuracy and, for each interpreter, FSR and test loss (of the
+    selection images, and the mean of the images whose maps were kept)."""
     result = {}
     for run in runs:
         history = read_history(run.folder)
@@ -33,8 +34,19 @@ def by_iteration(runs: Sequence[Run]) -> dict:
             "fsr": run.metrics["fsr"],
             "test_loss": run.metrics["test_loss"],
             "looks": {name: {"steps": s.tolist(), "values": v.tolist()} for name, (s, v) in looks.items()},
+            "kept_images": _of_kept_images(run),
         }
     return result
+
+
+def _of_kept_images(run: Run) -> dict:
+    kept = load_file(run.folder / SNAPSHOTS)
+    losses = {
+        name.removeprefix("test_loss/"): [None if value != value else value for value in found.nanmean(dim=1).tolist()]
+        for name, found in kept.items()
+        if name.startswith("test_loss/")
+    }
+    return {"steps": kept["steps"].tolist(), "test_loss": losses}
 
 
 def draw_iterations(path: Path, run: Run, image: int = 0) -> None:

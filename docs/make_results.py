@@ -1,0 +1,70 @@
+"""`python docs/make_results.py`: writes the tables and figures of experiments/*/digits into the README."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results: python docs/make_results.py -->", "<!-- end of results -->"
+TITLES = {  # of the tables, with what each network's cell has
+    "table1": "Table 1: FSR in %, evaluated with gradcam / lrp_t / simplegrad_t",
+    "table2": "Table 2: FSR in % of active fooling, evaluated with gradcam / lrp_t / lrp",
+    "table3": "Table 3: accuracy in %, top-1 / top-5",
+    "table5": "Table 5: top-1 in % on the two classes that active fooling swaps, c1 / c2",
+}
+FIGURES = {
+    "fig2": "Figure 2: the maps of one image by three interpreters on three networks, before and after each fooling",
+    "fig3": "Figure 3: composites, and the maps of both classes before and after active fooling",
+    "fig4a": "Figure 4(a): AOPC curves of both networks",
+    "fig4b": "Figure 4(b): accuracy and FSR under noise on the parameters",
+    "fig4c": "Figure 4(c): accuracy by phase, and the maps in each phase",
+    "fig5b": "Figure 5(b): Location with SimpleGrad by iteration",
+    "fig7_10": "Figures 7 to 10: test loss and maps by iteration",
+}
+
+
+def record(name: str) -> dict:
+    """measured.json of an experiment."""
+    return json.loads((ROOT / "experiments" / name / "digits" / "measured.json").read_text())
+
+
+def table(name: str) -> str:
+    """A row for each fooling, a column for each network: ours, and the published numbers in brackets."""
+    rows = record(name)["result"]["rows"]
+    networks = list(dict.fromkeys(column.rsplit(" ", 1)[0] for column in rows[0]["cells"]))
+    lines = [["", *(name.replace("_", " ") for name in networks)], ["---"] * (1 + len(networks))]
+    for row in rows:
+        line = [", ".join(label for label in row["labels"] if label != "-")]
+        for network in networks:
+            cells = [cell for column, cell in row["cells"].items() if column.rsplit(" ", 1)[0] == network]
+            ours, theirs = (" / ".join(_number(cell[key]) for cell in cells) for key in ("ours", "reported"))
+            known = any(cell["reported"] is not None for cell in cells)
+            line.append(f"{ours} ({theirs})" if known and not network.endswith("_2") else ours)
+        lines.append(line)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def section() -> str:
+    """What stands between the marks."""
+    parts = [f"**{title}**\n\n{table(name)}" for name, title in TITLES.items()]
+    for name, title in FIGURES.items():
+        pictures = sorted((ROOT / "experiments" / name / "digits").glob("*.png"))
+        shown = pictures[0].relative_to(ROOT)
+        folder = f"experiments/{name}/digits"
+        more = f" ([all {len(pictures)}]({folder}))" if len(pictures) > 1 else ""
+        parts.append(f"<details><summary>{title}</summary>\n\n![{title}]({shown}){more}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def page() -> str:
+    """The README with the section as the records have it."""
+    return re.sub(f"(?<={BEGIN}\n).*?(?={END})", lambda _: f"\n{section()}\n\n", README.read_text(), flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    README.write_text(page())
