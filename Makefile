@@ -41,11 +41,11 @@ record: setup  ## Takes what the experiments left in runs/ over into experiments
 report: setup  ## report.html of all runs in runs=FOLDER
 	$(BIN)/python -m advfool.report runs=$(runs)
 
-test: setup  ## The tests
-	$(BIN)/python -m pytest
+test: setup  ## The tests, of two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: setup  ## The tests, with the slow ones: all architectures, the demo's numbers on all tiny networks
-	$(BIN)/python -m pytest --all
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --all
 
 lint: setup  ## Style and common mistakes
 	$(BIN)/ruff check .

@@ -112,7 +112,8 @@ def run_cell(
             log.exception("An error that was not expected")
             status.write("failed", settings, error=f"{type(error).__name__}: {error}")
         else:
-            status.write("finished", settings, seconds=round(time.time() - started, 2))
+            whole = not cfg.get("resume")  # not only the rest of a training
+            status.write("finished", settings, seconds=round(time.time() - started, 2) if whole else None)
             return returned
         return FAILED
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -185,11 +186,15 @@ def test_more_processes_than_images_are_refused(monkeypatch, tmp_path):
         data.test_dataloader()
 
 
-def test_active_steps_of_two_kinds_of_batches_run_under_ddp(tmp_path):
+def test_active_steps_of_two_kinds_of_batches_run_under_ddp(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     options = [*SMALL, "fooling=active", "train_target_top=null", "fooling.train=16", "fooling.test=9"]
     options += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_steps=2", "pictures=0"]
+    options += [f"cache={tmp_path / 'cache'}", f"data.cache={Path('~/.cache/advfool').expanduser()}"]
     done = run(tmp_path / "run", *options, "data.limit_train=null", "data.limit_test=null", "evaluate_with=[]")
     assert done.returncode == 0, done.stderr
     metrics = metrics_of(tmp_path / "run")
     assert metrics["n_images_fsr"] == 9
     assert set(metrics["fsr"]["gradcam"]) == {"c1", "c2"}
+    kept = [path for path in (tmp_path / "cache" / "reference").iterdir() if path.is_dir()]
+    assert len(kept) == 1  # the original's maps of the composites, computed by one process for both

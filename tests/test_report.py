@@ -24,7 +24,7 @@ from advfool.reporting import gallery, plots, wording
 from advfool.reporting.headline import by_fooling, headline
 from advfool.reporting.latex import latex_tables
 from advfool.reporting.page import page_data
-from advfool.reporting.rows import matched, result_rows
+from advfool.reporting.rows import _of_interp, matched, result_rows
 from advfool.reporting.transfer import transfers
 from advfool.reporting.views import run_views
 from advfool.reporting.writing import tables_of
@@ -211,6 +211,29 @@ def test_the_headline_names_the_best_and_the_worst(rows):
     assert found.drop.high["run"] == NASTY
     assert found.transfer == pytest.approx(0.1)
     assert [part.name for part in by_fooling(rows)] == ["location", "topk", "active"]
+
+
+def test_transfer_is_of_the_most_frequent_settings():
+    cell = {
+        "model": "m",
+        "fooling": "location",
+        "interp": "lrp_t",
+        "evaluated_with": "gradcam",
+        "lr": 0.1,
+        "max_steps": 9,
+    }
+    rows = [cell | {"fool_weight": weight, "fsr": fsr} for weight, fsr in ((100, 0.1), (4, 0.9), (4, 0.7))]
+    (matrix,) = transfers(rows)
+    assert matrix.cells["lrp_t", "gradcam"].fsr == pytest.approx(0.8)
+
+
+def test_what_is_told_of_several_quantities_and_interpreters_has_a_column_for_each_quantity():
+    metrics = {"fsr": {"gradcam": 1.0, "lrp": 0.5}, "undefined": {"spearman": {"gradcam": 0.1, "lrp": 0.2}}}
+    metrics["ci95"] = {"undefined": {"spearman": {"gradcam": [0.0, 0.3], "lrp": None}}}
+    columns = _of_interp(metrics, "gradcam")
+    assert columns["undefined_spearman"] == 0.1
+    assert columns["undefined_spearman_high"] == 0.3
+    assert not any("lrp" in name for name in columns)
 
 
 def test_transfer_is_averaged_over_seeds(rows):

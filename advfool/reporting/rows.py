@@ -86,6 +86,11 @@ def _means_of_pairs(columns: Row) -> Row:
 def _flat(key: str, value: object, metrics: Mapping, interp: str) -> Row:
     """Every number below a key of metrics.json (or of its intervals), by its path joined with `_`."""
     interps = metrics.get("fsr") or {}
+    inner = value.values() if isinstance(value, Mapping) else ()
+    if inner and all(isinstance(part, Mapping) and not interps.keys().isdisjoint(part) for part in inner):
+        return {
+            name: n for word, part in value.items() for name, n in _flat(f"{key}_{word}", part, metrics, interp).items()
+        }
     if isinstance(value, Mapping) and any(name in interps for name in value):
         own, order = value.get(interp), value.get("random")  # AOPC has a random order besides the interpreters
         parts = [part for part in (own, order) if part is not None]
