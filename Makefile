@@ -11,10 +11,10 @@ scale ?= digits
 args ?=
 runs ?= runs
 
-.PHONY: help setup demo $(TABLES) experiments record report test test-all lint format bench clean
+.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all lint format bench clean
 
 help:  ## This list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 13
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 15
 	@echo; echo 'Tables and figures of the paper [scale=digits|imagenet] [args="KEY=VALUE ..."]:'; echo '  $(TABLES)'
 
 setup: $(VENV)/installed  ## A virtual environment with everything to run, test and develop
@@ -31,7 +31,11 @@ demo: setup  ## The main job: trains a small classifier, fools its Grad-CAM, end
 $(TABLES): setup
 	$(BIN)/python -m advfool.train experiment=$@ scale=$(scale) $(args)
 
-experiments: $(TABLES)  ## All of them, one after the other; what is finished is not done again
+table1-second: setup  ## A row of Table 1 with a second ResNet, pretrained with another seed (before table1)
+	$(BIN)/python -m advfool.train experiment=table1 hydra.sweeper.params.model=resnet_tiny_2 \
+	  hydra.sweeper.params.fooling=location $(args)
+
+experiments: table1-second $(TABLES)  ## All of them, one after the other; what is finished is not done again
 
 record: setup  ## Takes what the experiments left in runs/ over into experiments/ and the README
 	for name in $(TABLES); do rm -rf experiments/$$name/$(scale); \

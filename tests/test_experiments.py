@@ -73,7 +73,7 @@ def test_tables_and_figures_share_their_cells():
     assert named("fig2", "fig4a", "fig4b") <= named("table1")
     assert named("fig3", "table5") <= named("table2")
     assert named("table3", "fig11_17") <= named("table1", "table2")
-    assert len(named("table1")) == 72
+    assert len(named("table1")) == 54
     assert {dict(override.split("=") for override in cell)["seed"] for cell in named("table1")} == {"0", "1", "2"}
 
 
