@@ -38,8 +38,10 @@ table1-second: setup  ## A row of Table 1 with a second ResNet, pretrained with 
 experiments: table1-second $(TABLES)  ## All of them, one after the other; what is finished is not done again
 
 record: setup  ## Takes what the experiments left in runs/ over into experiments/ and the README
-	for name in $(TABLES); do rm -rf experiments/$$name/$(scale); \
-	  cp -r runs/$(scale)*/published/$$name experiments/$$name/$(scale) || exit 1; done
+	for name in $(TABLES); do \
+	  made=$$(ls -d runs/$(scale)*/published/$$name 2>/dev/null | head -1); \
+	  if [ -z "$$made" ]; then echo "$$name: not made here, its record stays"; continue; fi; \
+	  rm -rf experiments/$$name/$(scale) && cp -r $$made experiments/$$name/$(scale) || exit 1; done
 	$(BIN)/python docs/make_results.py
 
 report: setup  ## report.html of all runs in runs=FOLDER

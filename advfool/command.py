@@ -59,9 +59,17 @@ def command(
                     return None
 
             Begin.sweep = None
-            broken = False
+            well = True
             try:
-                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+                try:
+                    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+                except SystemExit:  # Hydra's answer to an error outside the cells; a worker was killed, say
+                    if Begin.sweep is None:
+                        raise
+                    well = False
+                    _say("The sweep was broken off by the error above. It goes on when the command is given again.")
+                if Begin.sweep:
+                    well = _end(Begin.sweep, at_end) and well
             except KeyboardInterrupt:
                 if Begin.sweep:
                     Begin.sweep.tell()
@@ -69,22 +77,11 @@ def command(
                 sys.exit(130)
             except AdvfoolError as error:
                 failures.append(error)
-            except SystemExit:  # Hydra's answer to an error outside the cells; a worker was killed, say
-                if Begin.sweep is None:
-                    raise
-                broken = True
-            if Begin.sweep and not failures:
-                try:
-                    well = _end(Begin.sweep, at_end)
-                except AdvfoolError as error:
-                    failures.append(error)
-                if broken:
-                    _say("The sweep was broken off by the error above. It goes on when the command is given again.")
-                if broken or not (failures or well):
-                    sys.exit(1)
             if failures:
                 _say(f"error: {failures[0]}")
                 sys.exit(failures[0].exit_code)
+            if not well:
+                sys.exit(1)
 
         return main
 
@@ -118,7 +115,7 @@ def _in_slurm() -> bool:
 
 def _slurm_process() -> int:
     """The number of this process among those that Slurm has started for a cell."""
-    return int(os.environ["SLURM_PROCID"]) if _in_slurm() else 0
+    return int(os.environ.get("SLURM_PROCID", 0)) if _in_slurm() else 0
 
 
 def _run_alone(config_name: str, result: Callable[[Path], object] | None, cfg: DictConfig) -> object:

@@ -117,7 +117,8 @@ class FoolingModule(LightningModule):
         checkpoint["random_state"] = random_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.random_state = checkpoint.get("random_state")
+        state = checkpoint.get("random_state")
+        self.random_state = [state] if isinstance(state, Tensor) else state  # as earlier versions kept it
 
     def on_train_start(self) -> None:
         if self.random_state is not None and self.global_rank == 0:

@@ -86,7 +86,8 @@ def keep_original(
     """What `network` says of all images of `data`, computed now unless it has been before.
 
     interpreter: None to keep logits alone. loader: all of `data` in order. targets: whose heatmaps are kept.
-    precision: that of the training, whose maps are compared with these (None: as the network is).
+    precision: that of the training, whose maps are compared with these; mixed ones are followed, all others leave the
+    network as it is (None, too).
     Other processes that need the same values wait for the one that computes them.
     """
     key = _key(network, interpreter, data, loader.batch_size, targets, device, precision)

@@ -85,7 +85,7 @@ def run_cell(
     if process:
         return _follow(task, cfg, folder, result)
     with FileLock(folder / ".lock"):  # a sweep may hold a cell twice, and two sweeps the same
-        status, settings = Status(folder), {}
+        status, settings, begun = Status(folder), None, False
         started = time.time()
         try:
             settings = _settings(cfg)
@@ -101,16 +101,17 @@ def run_cell(
                 log.info("Going on with the training that was interrupted in %s", folder)
                 cfg.resume = str(folder)
             status.write("running", settings, resume=cfg.get("resume"))
+            begun = True
             returned = task(cfg)
         except SystemExit as end:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from end
         except (AdvfoolError, OmegaConfBaseException) as problem:
             error = problem if isinstance(problem, AdvfoolError) else about_a_value(problem)
             log.error("%s", error)
-            status.write("failed", settings, error=str(error))
+            status.fail(str(error), settings if begun else None)
         except Exception as error:
             log.exception("An error that was not expected")
-            status.write("failed", settings, error=f"{type(error).__name__}: {error}")
+            status.fail(f"{type(error).__name__}: {error}", settings if begun else None)
         else:
             whole = not cfg.get("resume")  # not only the rest of a training
             status.write("finished", settings, seconds=round(time.time() - started, 2) if whole else None)
@@ -128,12 +129,12 @@ def _clear(folder: Path) -> None:
 
 def _follow(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
     """What the first of Slurm's processes has decided for this cell, done in another one."""
-    status = Status(folder).of_this_job()
-    if status["outcome"] != "running":
-        return result(folder) if status["outcome"] == "skipped" else FAILED
-    if "resume" in cfg:
-        cfg.resume = status["resume"]
     try:
+        status = Status(folder).of_this_job()
+        if status["outcome"] != "running":
+            return FAILED if status["outcome"] == "failed" else result(folder)
+        if "resume" in cfg:
+            cfg.resume = status["resume"]
         return task(cfg)
     except SystemExit as end:
         raise KeyboardInterrupt from end
@@ -149,7 +150,10 @@ def _slurm_job() -> str | None:
 
 
 class Status:
-    """`status.json` of a cell: its outcome in the sweep that ran last, its error, and the settings it was run with."""
+    """`status.json` of a cell: its outcome in the sweep that ran last, its error, and what the folder holds.
+
+    `holds` is the outcome of the run that is there, `settings` are its settings; a refused sweep changes neither.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / STATUS
@@ -162,7 +166,7 @@ class Status:
             AdvfoolError: the folder holds a run with other settings, finished or broken off.
         """
         changed = _differences(self.before["settings"], settings) if self.before.get("settings") else []
-        if changed and (finished or self.before["outcome"] != "failed"):
+        if changed and (finished or self.before.get("holds", self.before["outcome"]) != "failed"):
             raise AdvfoolError(
                 f"'{self.path.parent}' holds a run with other settings: {'; '.join(changed[:5])}. "
                 "Give the sweep another folder (hydra.sweep.dir=...), or remove that one."
@@ -178,21 +182,22 @@ class Status:
             time.sleep(0.5)
         raise AdvfoolError(f"The first process of this Slurm job has not begun the cell '{self.path.parent}' in time.")
 
-    def write(
-        self,
-        outcome: str,
-        settings: dict,
-        error: str | None = None,
-        seconds: float | None = None,
-        resume: str | None = None,
-    ) -> None:
-        """A refusal keeps the settings of what is there."""
+    def write(self, outcome: str, settings: dict, seconds: float | None = None, resume: str | None = None) -> None:
+        """What became of the cell, whose run is in the folder now."""
         if outcome == "skipped":
             seconds = self.before.get("seconds")
-        refused = outcome == "failed" and (self.path.parent / "metrics.json").is_file()
-        content = {"outcome": outcome, "error": error, "sweep": os.environ.get(SWEEP), "seconds": seconds}
-        content |= {"resume": resume, "job": _slurm_job()}
-        write_json(self.path, content | {"settings": self.before.get("settings") if refused else settings})
+        self._write(outcome, None, {"holds": outcome, "settings": settings, "seconds": seconds}, resume)
+
+    def fail(self, error: str, settings: dict | None) -> None:
+        """settings: those of the run that failed; None where none was begun."""
+        held = {key: self.before.get(key) for key in ("settings", "seconds")}
+        held["holds"] = self.before.get("holds", self.before.get("outcome"))
+        failed = {"holds": "failed", "settings": settings, "seconds": None}
+        self._write("failed", error, held if settings is None else failed)
+
+    def _write(self, outcome: str, error: str | None, held: dict, resume: str | None = None) -> None:
+        told = {"outcome": outcome, "error": error, "sweep": os.environ.get(SWEEP)}
+        write_json(self.path, told | {"resume": resume, "job": _slurm_job()} | held)
 
 
 @dataclass
@@ -258,8 +263,9 @@ def _as_json(node: object) -> object:
 
 
 def _differences(known: dict, new: dict) -> list[str]:
-    """`key old -> new` for each value that is not the same."""
-    a, b = (_flat({key: value for key, value in tree.items() if key not in NO_SETTINGS}) for tree in (known, new))
+    """`key old -> new` for each value that is not the same; parts that earlier versions did not keep are let pass."""
+    kept = [key for key in new if key in known and key not in NO_SETTINGS]
+    a, b = (_flat({key: tree[key] for key in kept}) for tree in (known, new))
     return [f"{key} {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
 
 

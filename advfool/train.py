@@ -26,15 +26,13 @@ def result(folder: Path) -> float | tuple[float, float]:
 
 
 def at_end(sweep: Sweep) -> None:
-    """The tables and figures that the sweep was for, and the page to open."""
+    """The page to open, and the table or figure that the sweep was for."""
     from advfool.published import publish
     from advfool.report import write_report
 
-    try:
-        if sweep.config.published:
-            publish(sweep.config.published, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
-    finally:
-        write_report(sweep.folder)
+    write_report(sweep.folder)
+    if sweep.config.published:
+        publish(sweep.config.published, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
 
 
 @command("train", result, at_end)

@@ -148,8 +148,11 @@ def _kept(cfg: DictConfig, parts: Parts, trainer: Trainer) -> dict[str, KeptOrig
 
 
 def _share_out_threads(trainer: Trainer) -> None:
-    """What Lightning does as it starts further processes: done now, so that this one computes what they would."""
-    if trainer.world_size > 1 and "OMP_NUM_THREADS" not in os.environ:
+    """What Lightning does as it starts further processes: done now, so that this one computes what they would.
+
+    Processes that something else starts (Slurm) have their cores already.
+    """
+    if trainer.world_size > 1 and trainer.strategy.launcher and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = max(1, cores // trainer.num_devices)
         torch.set_num_threads(threads)

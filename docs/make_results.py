@@ -54,6 +54,8 @@ def section() -> str:
     parts = [f"**{title}**\n\n{table(name)}" for name, title in TITLES.items()]
     for name, title in FIGURES.items():
         pictures = sorted((ROOT / "experiments" / name / "digits").glob("*.png"))
+        if not pictures:
+            raise FileNotFoundError(f"experiments/{name}/digits has no picture: make {name} record")
         shown = pictures[0].relative_to(ROOT)
         folder = f"experiments/{name}/digits"
         more = f" ([all {len(pictures)}]({folder}))" if len(pictures) > 1 else ""

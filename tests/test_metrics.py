@@ -199,6 +199,19 @@ def test_means_over_images_with_boxes_and_labels():
         assert metric.undefined == every.isnan().sum()
 
 
+def test_every_metric_takes_its_functions_arguments_by_name():
+    maps, logits, losses, pictures, targets = images()
+    pair = {"original_logits": logits[0], "manipulated_logits": logits[1]}
+    box = {"heatmap": maps[0], "box": torch.tensor([1.0, 1, 5, 5]).expand(N, 4), "size": (8, 8)}
+    flipping = {"model": network(), "images": pictures, "targets": targets, "heatmaps": maps[0]}
+    given = [(kind(), dict(zip("ab", maps, strict=True))) for kind in PAIRS] + [(kind(), pair) for kind in LOGITS]
+    given += [(metrics.PointingGame(), box), (metrics.RelevanceMass(), box), (metrics.AOPC(9, 2), flipping)]
+    given += [(metrics.TopKAccuracy(), {"logits": logits[0], "labels": targets})]
+    for metric, arguments in [*given, (metrics.FoolingSuccessRate((0, 1)), {"test_loss": losses})]:
+        metric.update(**arguments)
+        assert metric.compute().isfinite()
+
+
 def test_ties_of_logits_go_by_index_as_predictions_do():
     logits = torch.zeros(3, 10)
     logits[1, [4, 7]] = 1.0

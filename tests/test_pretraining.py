@@ -1,7 +1,9 @@
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
+from advfool import pretraining
 from advfool.command import conf_dir
 from advfool.pretraining import pretrained_weights, weights_path
 
@@ -24,9 +26,7 @@ def test_trained_once_cached_and_the_random_state_left_alone(tmp_path, monkeypat
     assert pretrained_weights(cfg) == path
     assert path.stat().st_mtime_ns == written
     path.unlink()
-    monkeypatch.setattr("torch.get_num_threads", lambda: 1)  # somebody else's
     again = load_file(pretrained_weights(cfg))
-    monkeypatch.undo()
     assert all(torch.equal(state[name], again[name]) for name in state)
 
 
@@ -36,3 +36,16 @@ def test_the_key_covers_model_and_data_but_not_the_fine_tuning(tmp_path):
     other = ("data.seed=1", "model=vgg_tiny", "model.pretrain.lr=0.1", "model.pretrain.seed=1")
     assert all(weights_path(config(tmp_path, override)) == path for override in same)
     assert len({path, *(weights_path(config(tmp_path, override)) for override in other)}) == 5
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_number_of_threads_is_its_own(tmp_path, monkeypatch, threads):
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(pretraining, "_train", lambda cfg, path: seen.append(torch.get_num_threads()))
+    try:
+        torch.set_num_threads(threads)
+        pretrained_weights(config(tmp_path))
+        assert seen == [pretraining.THREADS]
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

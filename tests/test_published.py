@@ -110,10 +110,10 @@ def test_the_original_network_is_one_however_often_it_was_manipulated():
 
 
 def test_images_are_chosen_at_random_from_a_sorted_data_set():
-    chosen = some_of(1000, 100, seed=0)
+    chosen = some_of(1000, 100)
     assert chosen == sorted(set(chosen))
     assert 350 < sum(chosen) / 100 < 650
-    assert some_of(5, None, seed=0) == some_of(5, 9, seed=0) == [0, 1, 2, 3, 4]
+    assert some_of(5, None) == some_of(5, 9) == [0, 1, 2, 3, 4]
 
 
 def test_networks_stand_in_the_papers_order():
@@ -183,7 +183,7 @@ def test_what_is_published_says_where_it_comes_from(tmp_path):
         [0, 1, 2],
         3,
     )
-    assert record["cell_seconds"] == {"total": 33.0, "longest": 12.0}
+    assert record["cell_seconds"] == {"cells": 3, "total": 33.0, "longest": 12.0}
     assert (record["python"], record["commit"]) == ("3.11", "abc")
     assert record["command"].startswith("python -m advfool.train")
     assert (target / "table1.md").read_text().startswith("| fooling | trained with | vgg_tiny gradcam |")

@@ -169,7 +169,7 @@ def test_what_a_failed_cell_left_is_not_gone_on_with_under_other_settings(tmp_pa
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.touch()
-    Status(tmp_path).write("failed", _settings(cell_config(seed=1)), error="diverged")
+    Status(tmp_path).fail("diverged", _settings(cell_config(seed=1)))
 
     def broken_off(cfg):
         raise KeyboardInterrupt
@@ -178,6 +178,19 @@ def test_what_a_failed_cell_left_is_not_gone_on_with_under_other_settings(tmp_pa
         run_cell(broken_off, cell_config(), tmp_path, str)
     assert not last.exists()
     assert run_cell(lambda cfg: cfg.resume, cell_config(), tmp_path, str) is None
+
+
+def test_a_refusal_changes_nothing_of_what_was_broken_off(tmp_path):
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    Status(tmp_path).write("running", _settings(cell_config()))
+    wrong = [cell_config(seed=2), cell_config(seed=2), cell_config(other="${nowhere}"), cell_config(seed=2)]
+    for cfg in wrong:
+        assert math.isnan(run_cell(lambda cfg: "ran", cfg, tmp_path, str))
+        assert json.loads((tmp_path / "status.json").read_text())["outcome"] == "failed"
+    assert run_cell(lambda cfg: cfg.resume, cell_config(), tmp_path, str) == str(tmp_path)
+    assert last.exists()
 
 
 def test_a_cell_with_numbers_that_json_lacks_fails_by_itself(tmp_path):

@@ -51,11 +51,12 @@ class MeanOfImages(Metric, ABC):
         self.add_state("undefined", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
-    def _values(self, *arguments) -> Shaped[Tensor, "n"]:
+    def _values(self, *args, **kwargs) -> Shaped[Tensor, "n"]:
         """One value for each image, from what the metric's function is given."""
 
-    def update(self, *arguments) -> None:
-        values = self._values(*arguments).double()
+    def update(self, *args, **kwargs) -> None:
+        """Takes the function's own arguments."""
+        values = self._values(*args, **kwargs).double()
         missing = values.isnan()
         self.total += values.masked_fill(missing, 0).sum()
         self.defined += (~missing).sum()
@@ -111,8 +112,8 @@ class TopKIntersection(MeanOfImages):
 class PredictionAgreement(MeanOfImages):
     """Share of images that both networks put into the same class, from logits: see `prediction_agreement`."""
 
-    def _values(self, a: Tensor, b: Tensor) -> Bool[Tensor, "n"]:
-        return functional.prediction_agreement(a, b)
+    def _values(self, original_logits: Tensor, manipulated_logits: Tensor) -> Bool[Tensor, "n"]:
+        return functional.prediction_agreement(original_logits, manipulated_logits)
 
 
 class KLDivergence(MeanOfImages):
@@ -120,8 +121,8 @@ class KLDivergence(MeanOfImages):
 
     higher_is_better = False
 
-    def _values(self, a: Tensor, b: Tensor) -> Float[Tensor, "n"]:
-        return functional.kl_divergence(a, b)
+    def _values(self, original_logits: Tensor, manipulated_logits: Tensor) -> Float[Tensor, "n"]:
+        return functional.kl_divergence(original_logits, manipulated_logits)
 
 
 class TopKAccuracy(MeanOfImages):
@@ -185,9 +186,9 @@ class AOPC(Metric):
         self,
         model: nn.Module,
         images: Float[Tensor, "n c H W"],
-        targets: Int[Tensor, "n"],
-        heatmaps: Float[Tensor, "n h w"],
-        index: Int[Tensor, "n"] | None = None,
+        targets: Int[Tensor, "_"],
+        heatmaps: Float[Tensor, "_ h w"],
+        index: Int[Tensor, "_"] | None = None,
     ) -> None:
         curves = functional.aopc(model, images, targets, heatmaps, index=index, **self.settings)
         self.curves += curves.sum(dim=0)

@@ -74,12 +74,12 @@ def _phases(run: Run, plain: Mapping, images: int | None, attack: Mapping) -> di
     parts, manipulated = open_run(run)
     networks = (plain_network(run, **plain), parts.original, manipulated)
     test = parts.data.test()
-    chosen = some_of(len(test), images, run.seed)
+    chosen = some_of(len(test), images)
     loader = parts.data.in_order(Subset(test, chosen))
     rates = {"clean": [_accuracy(network, loader) for network in networks]}
     rates["pgd"] = [adversarial_accuracy(network, loader, parts.data.input, **attack) for network in networks]
     return {kind: torch.tensor(values) for kind, values in rates.items()} | _maps(
-        parts, networks, some_of(len(test), SHOWN, run.seed)
+        parts, networks, some_of(len(test), SHOWN)
     )
 
 

@@ -78,7 +78,7 @@ def _aopc(run: Run, images: int, **settings) -> dict[str, Tensor]:
     pixel_range = parts.data.input.pixel_range()
     curves: dict[str, list[Tensor]] = {}
     test = parts.data.test()
-    loader = parts.data.in_order(Subset(test, some_of(len(test), images, run.seed)))
+    loader = parts.data.in_order(Subset(test, some_of(len(test), images)))
     for batch in track(loader, f"AOPC of {run.name}"):
         batch = type(batch)(*(values.to(device) for values in batch))
         recordings = {name: record(network, batch.image, [parts.trained]) for name, network in networks.items()}

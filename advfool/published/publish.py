@@ -1,6 +1,7 @@
 """From the runs of a sweep to the table or figure it was made for: `published/NAME/` in the sweep's folder."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def publish(name: str, folder: Path, scale: Mapping) -> Path | None:
         log.warning("No run of %s has finished in %s: it has to wait.", name, folder)
         return None
     target = folder / "published" / name
-    target.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # the pictures of runs that are no longer there
+    target.mkdir(parents=True)
     result = MAKERS[name](used, scale, target)
     write_json(target / "measured.json", record_of(name, scale["name"], used, result, time.monotonic() - began))
     log.info("%s of %d runs: %s", name, len(used), target)

@@ -36,7 +36,7 @@ def record_of(name: str, scale: str, runs: Sequence[Run], result: dict, seconds:
         "date": date.today().isoformat(),
         "seeds": sorted({run.seed for run in runs}),
         "runs": len(runs),
-        "cell_seconds": {"total": round(sum(known), 1), "longest": max(known)} if known else None,
+        "cell_seconds": {"cells": len(known), "total": round(sum(known), 1), "longest": max(known)} if known else None,
         **{key: common(key) for key in OF_THE_MACHINE},
         "made_with": {"seconds": round(seconds, 1), "threads": torch.get_num_threads(), "commit": commit()},
         "result": result,

@@ -128,7 +128,10 @@ def of_the_paper(runs: Iterable[Run], foolings: Sequence[str]) -> list[Run]:
     for (cell, setting), _ in settings.most_common():
         usual.setdefault(cell, setting)
     chosen = [run for run in found if _settings(run) == usual[_cell(run)]]
-    return list({(_cell(run), run.seed): run for run in reversed(chosen)}.values())[::-1]
+    by_seed: dict[tuple, Run] = {}
+    for run in chosen:
+        by_seed.setdefault((_cell(run), run.seed, run.metrics.get("original_sha256")), run)
+    return list(by_seed.values())
 
 
 def models_of(runs: Iterable[Run]) -> list[str]:
