@@ -156,7 +156,6 @@ def _what_to_evaluate(cfg: DictConfig) -> tuple[DictConfig, Path, str | None]:
     if not manipulated.is_file():
         raise AdvfoolError(f"evaluate: expected manipulated weights '{manipulated}', found no such file.")
     with open_dict(cfg):
-        cfg.data.batch_size = cfg.data.eval_batch_size  # a training's, which may refer to more of its settings
         if cfg.original:
             cfg.model.weights, expected = cfg.original, None
     return OmegaConf.masked_copy(cfg, [key for key in CONFIG if key in cfg]), manipulated, expected
