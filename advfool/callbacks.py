@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from advfool.dashboards import dashboards
 from advfool.data.base import Sample, take
 from advfool.errors import AdvfoolError, Diverged
+from advfool.heatmaps import is_finite
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics import AOPC, FoolingSuccessRate, SpearmanCorrelation
 from advfool.pictures import snapshots_picture
@@ -114,7 +115,7 @@ class MapMetrics(_EveryNLooks):
                 if fsr := self.metrics.get(f"val/fsr/{interp.name}"):
                     fsr.update(module.fooling.test_loss(maps, originals))
                 pair = [found.flatten(0, -3) for found in (originals, maps)]
-                usable = torch.stack([found.isfinite().flatten(1).all(dim=1) for found in pair]).all(dim=0)
+                usable = is_finite(pair[0]) & is_finite(pair[1])
                 self.metrics[f"val/spearman/{interp.name}"].update(*(found[usable] for found in pair))
                 aopc = self.metrics.get(f"val/aopc/{interp.name}")
                 if aopc and (chosen := usable & (batch.index < self.aopc_images)).any():

@@ -1,7 +1,9 @@
-"""Which classes a network puts first."""
+"""Which classes a network has, and which it puts first."""
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from advfool.errors import AdvfoolError
 
 
 def top_classes(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
@@ -14,3 +16,12 @@ def top_classes(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     tensor([[1, 3, 2]])
     """
     return logits.argsort(dim=1, descending=True, stable=True)[:, :k]
+
+
+def check_targets(targets: Int[Tensor, "*n"], classes: int) -> None:
+    """Raises an AdvfoolError where a target is not the number of one of so many classes."""
+    if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        wrong = targets[(targets < 0) | (targets >= classes)].flatten()[0].item()
+        raise AdvfoolError(
+            f"Expected targets from 0 to {classes - 1} (the network has {classes} outputs), got {wrong}."
+        )

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from advfool.data.base import DataModule, Sample, Samples
 from advfool.errors import AdvfoolError, check_choice
 from advfool.foolings.base import Fooling
+from advfool.heatmaps import is_finite
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.metrics import AOPC
 from advfool.metrics import functional as metrics
@@ -177,7 +178,7 @@ class Comparison(LightningModule):
                 columns[f"pointing/{interp}/{name}"] = metrics.points_into(flat, boxes, size).view(found.shape[:-2])
                 columns[f"mass/{interp}/{name}"] = metrics.mass_inside(flat, boxes, size).view(found.shape[:-2])
         original, manipulated = (maps[name].flatten(0, -3) for name in NETWORKS)
-        usable = (original.isfinite() & manipulated.isfinite()).flatten(1).all(dim=1)
+        usable = is_finite(original) & is_finite(manipulated)
         for name, similarity in SIMILARITIES.items():
             options = {"data_range": 2.0 if signed else 1.0} if name == "ssim" else {}
             values = similarity(original.nan_to_num(0, 0, 0), manipulated.nan_to_num(0, 0, 0), **options)
@@ -188,9 +189,9 @@ class Comparison(LightningModule):
         """Of images with finite maps, so that all curves of an interpreter are of the same images."""
         wanted = torch.isin(batch.index, self.aopc_images.to(batch.index.device))
         for (interp, network, source), metric in zip(self.kinds, self.curves, strict=True):
-            pair = maps[interp] if interp else next(iter(maps.values()))
-            found = pair[source] if interp else pair["original"]
-            chosen = wanted & torch.stack([m.isfinite().flatten(1).all(dim=1) for m in pair.values()]).all(dim=0)
+            pair = maps[interp or self.interpreters[0].name]
+            found = pair[source if interp else "original"]
+            chosen = wanted & is_finite(pair["original"]) & is_finite(pair["manipulated"])
             if chosen.any():
                 arguments = (values[chosen] for values in (batch.image, targets, found))
                 metric.update(self.networks[network], *arguments, batch.index[chosen])

@@ -40,6 +40,11 @@ def is_degenerate(heatmap: Float[Tensor, "*n h w"]) -> Bool[Tensor, "*n"]:
     return (flat.amax(dim=-1) == flat.amin(dim=-1)) | ~flat.isfinite().all(dim=-1)
 
 
+def is_finite(heatmap: Float[Tensor, "n *two h w"]) -> Bool[Tensor, "n"]:
+    """Of which images all values are finite."""
+    return heatmap.flatten(1).isfinite().all(dim=1)
+
+
 def frame_mask(height: int, width: int, device: torch.device | None = None) -> Float[Tensor, "h w"]:
     """1 on the frame, 0 inside; the frame is min(height, width) // 7 pixels wide.
 

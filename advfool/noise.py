@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from advfool.data.base import DataModule, Samples
+from advfool.data.base import DataModule, Samples, some_of
 from advfool.errors import AdvfoolError
 from advfool.evaluation import NETWORKS
 from advfool.foolings.base import Fooling
@@ -103,8 +103,7 @@ def noise_curve(
         )
     networks = dict(zip(NETWORKS, (original.eval(), manipulated.eval()), strict=True))
     test = data.test()
-    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:images].sort().values
-    parts = [part for part in (composites, Subset(test, chosen.tolist())) if part is not None]
+    parts = [part for part in (composites, Subset(test, some_of(len(test), images, seed))) if part is not None]
     loaders = [data.in_order(part) for part in parts]
     truth = list(_truth(original, loaders[0], interpreter, fooling, target))
     found = {name: torch.zeros(2, len(levels), draws) for name in NETWORKS}

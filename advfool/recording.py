@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from advfool.classes import check_targets
 from advfool.errors import AdvfoolError
 from advfool.graph import Runner, Trace, trace
 from advfool.second_derivatives import SecondDerivatives
@@ -75,11 +76,7 @@ class Recording:
             targets = torch.as_tensor(targets).clone().to(self.logits.device).long()
         if targets.dim() and len(targets) != n:
             raise AdvfoolError(f"Expected a target for each of {n} images, or one for all, got {len(targets)}.")
-        if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
-            wrong = targets[(targets < 0) | (targets >= classes)].flatten()[0].item()
-            raise AdvfoolError(
-                f"Expected targets from 0 to {classes - 1} (the network has {classes} outputs), got {wrong}."
-            )
+        check_targets(targets, classes)
         return targets.expand(n)
 
     def gradients(self, targets: Int[Tensor, "n"] | int, site: Site) -> list[Tensor]:

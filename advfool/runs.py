@@ -1,7 +1,7 @@
 """Finished, failed and interrupted training runs, read back from the folder they lie in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,13 @@ def _read(place: Path, root: Path) -> Run | None:
     error = (files[STATUS] or {}).get("error")
     name = str(place.relative_to(root)) if place != root else place.name
     return Run(place, name, config, files["metrics.json"], files["environment.json"], error)
+
+
+def value_at(tree: object, path: Sequence[str]) -> object:
+    """What lies at a path in a tree of mappings, None where there is no such place."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def read_json(path: Path) -> dict | None:

@@ -25,7 +25,7 @@ from rich.console import Console
 from advfool.building import about_a_value
 from advfool.errors import AdvfoolError
 from advfool.run_folder import write_json
-from advfool.runs import STATUS
+from advfool.runs import STATUS, value_at
 
 log = logging.getLogger(__name__)
 SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
@@ -244,11 +244,8 @@ def _settings(cfg: DictConfig) -> dict:
     settings = OmegaConf.to_container(cfg, resolve=True)
     settings = {key: value for key, value in settings.items() if key not in NO_SETTINGS}
     for key in PLACES:
-        *parts, name = key.split(".")
-        node = settings
-        for part in parts:
-            node = (node or {}).get(part)
-        if node:
+        *path, name = key.split(".")
+        if node := value_at(settings, path):
             node.pop(name, None)
     return _as_json(settings)
 

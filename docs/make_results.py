@@ -33,7 +33,7 @@ def table(name: str) -> str:
     """A row for each fooling, a column for each network: ours, and the published numbers in brackets."""
     rows = record(name)["result"]["rows"]
     networks = list(dict.fromkeys(column.rsplit(" ", 1)[0] for column in rows[0]["cells"]))
-    lines = [["", *(name.replace("_", " ") for name in networks)], ["---"] * (1 + len(networks))]
+    lines = [["", *networks], ["---"] * (1 + len(networks))]
     for row in rows:
         line = [", ".join(label for label in row["labels"] if label != "-")]
         for network in networks:

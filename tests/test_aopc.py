@@ -168,7 +168,7 @@ def test_counts_and_targets_are_checked(network, batch):
         aopc(network, images, targets, maps[:2], steps=2, region=REGION)
     with pytest.raises(AdvfoolError, match=r"^aopc: expected index for each of 3 images, got 1\.$"):
         aopc(network, *batch, steps=2, region=REGION, index=INDEX[:1])
-    message = r"^aopc: expected targets from 0 to 3 \(the model has 4 outputs\), got 4\.$"
+    message = r"^Expected targets from 0 to 3 \(the network has 4 outputs\), got 4\.$"
     with pytest.raises(AdvfoolError, match=message):
         aopc(network, images, targets + 1, maps, steps=2, region=REGION)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import scipy.stats
 
+from advfool.data.base import some_of
 from advfool.errors import AdvfoolError
 from advfool.published import publish, published_tables
-from advfool.published.networks import some_of
 from advfool.published.publish import MAKERS
 from advfool.published.record import as_markdown, of_table
 from advfool.published.reported import experiments_dir, reported, reported_value

@@ -52,6 +52,11 @@ class Samples(Dataset, ABC):
         return None
 
 
+def some_of(total: int, count: int | None, seed: int = 0) -> list[int]:
+    """The places of `count` (None: all) of so many images, in order: drawn at random, as a data set may be sorted."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count].sort().values.tolist()
+
+
 def take(data: Samples, indices: Sequence[int]) -> "Sample":
     """The samples at these positions as one batch."""
     if hasattr(data, "__getitems__"):

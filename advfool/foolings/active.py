@@ -9,10 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advfool.errors import AdvfoolError
-from advfool.foolings.base import Fooling, beside
+from advfool.foolings.base import Fooling, Reference, beside
 from advfool.heatmaps import is_degenerate, rank_correlation
-
-Others = Float[Tensor, "..."] | None  # of the same shape; another one is to raise an AdvfoolError, in tests, too
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ class Active(Fooling):
             if getattr(self, name) < 1:
                 raise AdvfoolError(f"fooling.{name} must be at least 1, got {getattr(self, name)}.")
 
-    def penalty(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Others) -> Float[Tensor, "n"]:
+    def penalty(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Reference) -> Float[Tensor, "n"]:
         return (heatmaps - beside(heatmaps, reference).flip(1)).square().mean(dim=(1, 2, 3))
 
-    def test_loss(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Others) -> Float[Tensor, "n 2"]:
+    def test_loss(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Reference) -> Float[Tensor, "n 2"]:
         maps, originals = heatmaps.detach(), beside(heatmaps, reference)
         to_other, to_own = (
             torch.stack([rank_correlation(maps[:, c], others[:, c]) for c in (0, 1)], dim=1)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from advfool.errors import AdvfoolError
 from advfool.heatmaps import is_degenerate, normalise
+
+Reference = Float[Tensor, "..."] | None  # of the heatmaps' shape; another one raises an AdvfoolError, in tests, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +56,7 @@ class Fooling(ABC):
 class PassiveFooling(Fooling):
     """Abstract: the test loss is a distance of non-negative maps; signed ones are rectified and normalised first."""
 
-    def test_loss(
-        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "..."] | None = None
-    ) -> Float[Tensor, "n"]:
+    def test_loss(self, heatmaps: Float[Tensor, "n h w"], reference: Reference = None) -> Float[Tensor, "n"]:
         originals = _rectified(beside(heatmaps, reference)) if self.needs_reference else None
         maps = _rectified(heatmaps.detach())
         unusable = is_degenerate(maps)
@@ -71,7 +71,7 @@ class PassiveFooling(Fooling):
         """The test loss of non-negative maps."""
 
 
-def beside(heatmaps: Float[Tensor, "n *two h w"], reference: Shaped[Tensor, "..."] | None) -> Float[Tensor, "..."]:
+def beside(heatmaps: Float[Tensor, "n *two h w"], reference: Reference) -> Float[Tensor, "..."]:
     """The original network's heatmaps without their gradient.
 
     Raises:

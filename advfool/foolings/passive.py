@@ -14,14 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from advfool.errors import AdvfoolError, check_choice
-from advfool.foolings.base import PassiveFooling, beside, numbers
+from advfool.foolings.base import PassiveFooling, Reference, beside, numbers
 from advfool.heatmaps import SMALLEST_MAP, centroid, corner_mask, frame_mask, top_k_mask
 
 log = logging.getLogger(__name__)
 UNMOVED = 1e-4  # pixels: less is rounding
 Inside = Literal[0, -1]
 Norm = Literal[1, 2]
-Reference = Float[Tensor, "..."] | None  # of the heatmaps' shape; another one raises an AdvfoolError, in tests, too
 
 
 @dataclass(frozen=True)

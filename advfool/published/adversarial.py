@@ -10,10 +10,10 @@ from torch.utils.data import Subset
 
 from advfool.assembly import Parts
 from advfool.attacks import adversarial_accuracy
-from advfool.data.base import take
+from advfool.data.base import some_of, take
 from advfool.interpreters.base import read_maps
 from advfool.published.grids import draw_map
-from advfool.published.networks import kept, open_run, plain_network, settings_name, some_of
+from advfool.published.networks import kept, open_run, plain_network, settings_name
 from advfool.published.tables import mean_and_interval
 from advfool.recording import record
 from advfool.runs import Run
@@ -78,9 +78,7 @@ def _phases(run: Run, plain: Mapping, images: int | None, attack: Mapping) -> di
     loader = parts.data.in_order(Subset(test, chosen))
     rates = {"clean": [_accuracy(network, loader) for network in networks]}
     rates["pgd"] = [adversarial_accuracy(network, loader, parts.data.input, **attack) for network in networks]
-    return {kind: torch.tensor(values) for kind, values in rates.items()} | _maps(
-        parts, networks, some_of(len(test), SHOWN)
-    )
+    return {kind: torch.tensor(values) for kind, values in rates.items()} | _maps(parts, networks)
 
 
 @torch.no_grad()
@@ -91,8 +89,9 @@ def _accuracy(network: nn.Module, loader) -> float:
 
 
 @torch.no_grad()
-def _maps(parts: Parts, networks: Sequence[nn.Module], chosen: list[int]) -> dict[str, Tensor]:
-    batch = take(parts.data.test(), chosen)
+def _maps(parts: Parts, networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+    test = parts.data.test()
+    batch = take(test, some_of(len(test), SHOWN))
     device = next(networks[0].parameters()).device
     maps = [
         read_maps(parts.trained, record(network, batch.image.to(device), [parts.trained]), batch.label.to(device)).cpu()

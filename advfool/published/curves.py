@@ -10,11 +10,12 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Subset
 
+from advfool.data.base import some_of
 from advfool.evaluation import NETWORKS
 from advfool.interpreters.base import read_maps
 from advfool.metrics.functional.flipping import aopc
 from advfool.noise import noise_curve
-from advfool.published.networks import kept, open_run, settings_name, some_of
+from advfool.published.networks import kept, open_run, settings_name
 from advfool.recording import record
 from advfool.runs import Run
 

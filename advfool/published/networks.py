@@ -62,11 +62,5 @@ def settings_name(what: str, **settings: object) -> str:
     return f"{what}{told}-{digest}.safetensors"
 
 
-def some_of(total: int, count: int | None) -> list[int]:
-    """The places of `count` (None: all) of so many images, in order: at random, since data sets may be sorted by class,
-    and for all runs the same."""
-    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count].sort().values.tolist()
-
-
 def _still(network: nn.Module) -> nn.Module:
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)

@@ -37,15 +37,19 @@ def publish(name: str, folder: Path, scale: Mapping) -> Path | None:
         raise AdvfoolError(f"published={name}: expected one of {', '.join(MAKERS)}.")
     began = time.monotonic()
     runs = [run for run in find_runs(folder) if run.metrics and not run.error and run.folder.parent == folder]
-    used = CHOICES[name](runs, scale)
+    choose, make = MAKERS[name]
+    used = choose(runs, scale)
     if not used:
         log.warning("No run of %s has finished in %s: it has to wait.", name, folder)
         return None
     target = folder / "published" / name
-    shutil.rmtree(target, ignore_errors=True)  # the pictures of runs that are no longer there
-    target.mkdir(parents=True)
-    result = MAKERS[name](used, scale, target)
-    write_json(target / "measured.json", record_of(name, scale["name"], used, result, time.monotonic() - began))
+    part = target.with_suffix(".part")  # what is broken off leaves the finished one as it was
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    result = make(used, scale, part)
+    write_json(part / "measured.json", record_of(name, scale["name"], used, result, time.monotonic() - began))
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
     log.info("%s of %d runs: %s", name, len(used), target)
     return target
 
@@ -146,25 +150,14 @@ def _fsr(runs: Sequence[Run]) -> dict:
     return {run.name: run.matched_fsr for run in runs}
 
 
-CHOICES: dict[str, Choice] = {
-    **{name: _of_table(name) for name in TABLES},
-    "fig2": _of_grid(*PASSIVE),
-    "fig3": _of_grid("active"),
-    "fig11_17": _of_grid(*PASSIVE, "active"),
-    "fig4a": _of_cell("densenet", "topk", "gradcam"),
-    "fig4b": _of_cell("resnet", "location", "lrp_t"),
-    "fig4c": _of_cell("robust", "location", "gradcam"),
-    "fig5b": _with_snapshots,
-    "fig7_10": _with_snapshots,
-}
-MAKERS: dict[str, Maker] = {
-    **{name: _table(name) for name in TABLES},
-    "fig2": _fig2,
-    "fig3": _fig3,
-    "fig11_17": _fig11_17,
-    "fig4a": _fig4a,
-    "fig4b": _fig4b,
-    "fig4c": _fig4c,
-    "fig5b": _iterations("fig5b"),
-    "fig7_10": _iterations("fig7_10"),
+MAKERS: dict[str, tuple[Choice, Maker]] = {
+    **{name: (_of_table(name), _table(name)) for name in TABLES},
+    "fig2": (_of_grid(*PASSIVE), _fig2),
+    "fig3": (_of_grid("active"), _fig3),
+    "fig11_17": (_of_grid(*PASSIVE, "active"), _fig11_17),
+    "fig4a": (_of_cell("densenet", "topk", "gradcam"), _fig4a),
+    "fig4b": (_of_cell("resnet", "location", "lrp_t"), _fig4b),
+    "fig4c": (_of_cell("robust", "location", "gradcam"), _fig4c),
+    "fig5b": (_with_snapshots, _iterations("fig5b")),
+    "fig7_10": (_with_snapshots, _iterations("fig7_10")),
 }

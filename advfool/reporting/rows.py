@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from advfool.evaluation import PAIR
-from advfool.runs import Run
+from advfool.runs import Run, value_at
 
 Row = dict[str, object]
 SETTINGS = {  # column: where the config has it
@@ -51,10 +51,10 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
 def _of_run(run: Run) -> list[Row]:
     settings: Row = {"run": run.name, "state": run.state}
     for name, path in SETTINGS.items():
-        value = _at(run.config, path)
+        value = value_at(run.config, path)
         settings[name] = (str(value) if value is not None else "unknown") if name in WORDS else _number(value)
     metrics = run.metrics if isinstance(run.metrics, Mapping) else {}
-    planned = _at(run.config, ("evaluate_with",))
+    planned = value_at(run.config, ("evaluate_with",))
     found = metrics.get("fsr") or (planned if isinstance(planned, Mapping) else {})
     interps = list(dict.fromkeys([settings["interp"], *found]))
     return [
@@ -112,10 +112,3 @@ def _numbers(name: str, value: object) -> Iterator[tuple[str, float | None]]:
 def _number(value: object) -> float | int | None:
     """The value if it is a finite number; a config that was not resolved, or a damaged file, has texts in its place."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
-
-
-def _at(tree: object, path: Sequence[str]) -> object:
-    """What lies at a path, None where there is no such place."""
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from advfool.classes import check_targets
 from advfool.errors import AdvfoolError, check_choice
-from advfool.heatmaps import normalise, resize
+from advfool.heatmaps import is_finite, normalise, resize
 from advfool.metrics.functional.checks import refuse
 from advfool.random_numbers import fingerprint, uniform
 
@@ -65,8 +66,8 @@ def aopc(
     check_choice("replacement", replacement, Replacement)
     _check_regions(steps, region, images.shape[-2:])
     _check_counts(len(images), targets=targets, heatmaps=heatmaps, index=index)
-    unusable = ~heatmaps.isfinite().flatten(1).all(dim=1)
-    refuse("aopc", "those", "NaN or infinite values", unusable, None if index is None else index.tolist())
+    names = None if index is None else index.tolist()
+    refuse("aopc", "those", "NaN or infinite values", ~is_finite(heatmaps), names)
     if not len(images):
         return torch.zeros(0, steps + 1, dtype=torch.float64, device=images.device)
     index = (fingerprint(images) if index is None else index).to(images.device)
@@ -77,7 +78,7 @@ def aopc(
     replaced = images.clone(memory_format=torch.contiguous_format)
     pixels = replaced.view(len(images), -1)
     logits = model(replaced)
-    _check_targets(targets, logits.shape[1])
+    check_targets(targets, logits.shape[1])
     scores = [_probability(logits, targets)]
     for start in corner[cells].unbind(dim=1):
         at = start[:, None] + offset
@@ -113,14 +114,6 @@ def _check_counts(n: int, **given: Shaped[Tensor, "..."] | None) -> None:
     for name, values in given.items():
         if values is not None and len(values) != n:
             raise AdvfoolError(f"aopc: expected {name} for each of {n} images, got {len(values)}.")
-
-
-def _check_targets(targets: Int[Tensor, "n"], classes: int) -> None:
-    wrong = targets[(targets < 0) | (targets >= classes)]
-    if len(wrong):
-        raise AdvfoolError(
-            f"aopc: expected targets from 0 to {classes - 1} (the model has {classes} outputs), got {wrong[0].item()}."
-        )
 
 
 def _places(shape: Sequence[int], region: int, device: torch.device) -> tuple[Int[Tensor, "cells"], Int[Tensor, "1 p"]]:
