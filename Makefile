@@ -10,8 +10,9 @@ TABLES := table1 table2 table3 table5 fig2 fig3 fig11_17 fig4a fig4b fig4c fig5b
 scale ?= digits
 args ?=
 runs ?= runs
+BASE ?=
 
-.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all lint format bench clean
+.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all lint format bench golden clean
 
 help:  ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 15
@@ -39,7 +40,7 @@ experiments: table1-second $(TABLES)  ## All of them, one after the other; what 
 
 record: setup  ## Takes what the experiments left in runs/ over into experiments/ and the README
 	for name in $(TABLES); do \
-	  made=$$(ls -d runs/$(scale)*/published/$$name 2>/dev/null | head -1); \
+	  made=$$(ls -d runs/$(scale)*/paper/$$name 2>/dev/null | head -1); \
 	  if [ -z "$$made" ]; then echo "$$name: not made here, its record stays"; continue; fi; \
 	  rm -rf experiments/$$name/$(scale) && cp -r $$made experiments/$$name/$(scale) || exit 1; done
 	$(BIN)/python docs/make_results.py
@@ -65,6 +66,9 @@ bench: setup  ## Costs as ratios measured in one run: heatmaps and steps, metric
 	$(BIN)/python benchmarks/costs.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/evaluation.py
+
+golden: setup  ## Short trainings here and at BASE=COMMIT: nothing may differ
+	$(BIN)/python benchmarks/golden.py $(BASE)
 
 clean:  ## Removes what the other targets made (not the cache in ~/.cache/advfool)
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis

@@ -8,5 +8,5 @@ __all__ = ["explain"]
 def __getattr__(name: str):
     """`advfool.explain` without importing torch before it is used."""
     if name == "explain":
-        return import_module("advfool.explaining").explain
+        return import_module("advfool.library.explain").explain
     raise AttributeError(f"module 'advfool' has no attribute '{name}'")

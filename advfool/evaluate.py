@@ -2,14 +2,14 @@
 
 from omegaconf import DictConfig
 
-from advfool.command import command
+from advfool.commands.cli import command
 from advfool.train import result
 
 
 @command("evaluate", result)
 def main(cfg: DictConfig) -> float:
     """One evaluation, of a finished run or of any two state dicts."""
-    from advfool.evaluating import evaluate
+    from advfool.commands.evaluate import evaluate
 
     return evaluate(cfg)
 

@@ -2,13 +2,13 @@
 
 from omegaconf import DictConfig
 
-from advfool.command import command
+from advfool.commands.cli import command
 
 
 @command("gallery")
 def main(cfg: DictConfig) -> None:
     """Draws the picture and says where it is."""
-    from advfool.galleries import draw_gallery
+    from advfool.commands.gallery import draw_gallery
 
     draw_gallery(cfg)
 

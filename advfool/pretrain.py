@@ -3,13 +3,13 @@
 from omegaconf import DictConfig
 from rich import print
 
-from advfool.command import command
+from advfool.commands.cli import command
 
 
 @command("pretrain")
 def main(cfg: DictConfig) -> None:
     """Trains what `cfg` describes, unless it is cached, and says where the weights are."""
-    from advfool.pretraining import pretrained_weights
+    from advfool.training.pretraining import pretrained_weights
 
     print(f"Weights of {cfg.model.name}: {pretrained_weights(cfg)}")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from advfool.command import command
+from advfool.commands.cli import command
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:

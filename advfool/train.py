@@ -5,15 +5,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from advfool.command import command
-from advfool.sweeps import Sweep
+from advfool.commands.cli import command
+from advfool.commands.sweep import Sweep
 
 
 def objectives(metrics: dict) -> float | tuple[float, float]:
     """What a sweeper optimises: the FSR under the interpreter trained with, and, if it asks for two, the top-1 drop."""
     from hydra.core.hydra_config import HydraConfig
 
-    from advfool.evaluating import headline
+    from advfool.commands.evaluate import headline
 
     fsr = headline(metrics, metrics["interp"])
     two = len(HydraConfig.get().sweeper.get("direction") or ()) == 2
@@ -27,18 +27,18 @@ def result(folder: Path) -> float | tuple[float, float]:
 
 def at_end(sweep: Sweep) -> None:
     """The page to open, and the table or figure that the sweep was for."""
-    from advfool.published import publish
     from advfool.report import write_report
+    from advfool.reporting.paper import publish
 
     write_report(sweep.folder)
-    if sweep.config.published:
-        publish(sweep.config.published, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
+    if sweep.config.paper:
+        publish(sweep.config.paper, sweep.folder, OmegaConf.to_container(sweep.config.scale, resolve=True))
 
 
 @command("train", result, at_end)
 def main(cfg: DictConfig) -> float | tuple[float, float]:
     """One fine-tuning run."""
-    from advfool.training import train
+    from advfool.commands.train import train
 
     return objectives(train(cfg))
 

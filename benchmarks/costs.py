@@ -32,8 +32,8 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
 from advfool.foolings import Location
 from advfool.interpreters import LRP, GradCAM, Interpreter, SimpleGrad
-from advfool.memory import keep_freed_memory
-from advfool.recording import record
+from advfool.interpreters.tracing.recording import record
+from advfool.utilities.runtime import keep_freed_memory
 
 LAYERS = {"vgg19": "features.34", "resnet50": "layer4.2", "densenet121": "features.denseblock4.denselayer16"}
 LIMITS = {  # to stay below: (heatmap in forwards, step in plain steps)

@@ -13,11 +13,11 @@ from costs import LAYERS, medians
 from rich.console import Console
 from rich.table import Table
 
-from advfool.data.base import Sample
-from advfool.evaluation import AOPCSettings, Comparison
+from advfool.data.samples import Sample
+from advfool.evaluation.comparison import AOPCSettings, Comparison
 from advfool.foolings import TopK
 from advfool.interpreters import LRP, GradCAM, SimpleGrad
-from advfool.memory import keep_freed_memory
+from advfool.utilities.runtime import keep_freed_memory
 
 LIMIT = 2.0  # all four, in evaluations of the dearest alone
 

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from advfool.heatmaps import resize
-from advfool.memory import keep_freed_memory
 from advfool.metrics import aopc, spearman
 from advfool.metrics.functional.flipping import Replacement
+from advfool.utilities.heatmaps import resize
+from advfool.utilities.runtime import keep_freed_memory
 
 CPU = torch.device("cpu")
 OWN_STEPS = 96

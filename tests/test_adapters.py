@@ -3,8 +3,8 @@ import torch
 from conftest import build_tiny
 from test_gradcam import snapshot
 
-from advfool.errors import AdvfoolError
 from advfool.interpreters import LRP, Captum, GradCAM, IntegratedGradients, SimpleGrad, Zennit
+from advfool.utilities.errors import AdvfoolError
 
 
 def batch():

@@ -10,9 +10,9 @@ import scipy.stats
 import torch
 from torch import nn
 
-from advfool.errors import AdvfoolError
 from advfool.metrics import BadMaps, aopc, aopc_value
-from advfool.random_numbers import uniform
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.random import uniform
 
 SIDES, REGION, CELLS = (20, 23), 5, 16  # 4x4 regions; nothing is left over below, 3 pixels on the right
 ORDERS = ["most_relevant_first", "least_relevant_first", "random"]
@@ -221,7 +221,7 @@ def test_numbers_are_splitmix64():
 
 def test_published_outputs_of_splitmix64():
     """The first two of seed 1234567, from Vigna's splitmix64.c."""
-    from advfool.random_numbers import _output
+    from advfool.utilities.random import _output
 
     outputs = _output(torch.tensor(1234567), torch.arange(2)).tolist()
     assert [number % 2**64 for number in outputs] == [6457827717110365317, 3203168211198807973]

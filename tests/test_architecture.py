@@ -7,20 +7,72 @@ import advfool
 
 ROOT = Path(advfool.__file__).parent
 FORBIDDEN = {  # package: what it must not import
-    "sites": ("advfool.graph", "advfool.recording", "advfool.interpreters", "advfool.models", "advfool.data"),
-    "linear": ("advfool.graph", "advfool.recording", "advfool.interpreters", "advfool.relevance", "advfool.models"),
-    "graph": ("advfool.recording", "advfool.interpreters", "advfool.relevance", "advfool.models", "advfool.data"),
+    "sites": (
+        "advfool.graph",
+        "advfool.interpreters.tracing.recording",
+        "advfool.interpreters",
+        "advfool.models",
+        "advfool.data",
+    ),
+    "linear": (
+        "advfool.graph",
+        "advfool.interpreters.tracing.recording",
+        "advfool.interpreters",
+        "advfool.interpreters.lrp",
+        "advfool.models",
+    ),
+    "graph": (
+        "advfool.interpreters.tracing.recording",
+        "advfool.interpreters",
+        "advfool.interpreters.lrp",
+        "advfool.models",
+        "advfool.data",
+    ),
     "relevance": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
     "heatmaps": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
     "recording": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data"),
-    "interpreters": ("advfool.foolings", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
-    "foolings": ("advfool.interpreters", "advfool.metrics", "advfool.models", "advfool.data", "advfool.module"),
-    "metrics": ("advfool.interpreters", "advfool.foolings", "advfool.models", "advfool.data", "advfool.module"),
+    "interpreters": (
+        "advfool.foolings",
+        "advfool.metrics",
+        "advfool.models",
+        "advfool.data",
+        "advfool.training.module",
+    ),
+    "foolings": (
+        "advfool.interpreters",
+        "advfool.metrics",
+        "advfool.models",
+        "advfool.data",
+        "advfool.training.module",
+    ),
+    "metrics": (
+        "advfool.interpreters",
+        "advfool.foolings",
+        "advfool.models",
+        "advfool.data",
+        "advfool.training.module",
+    ),
     "random_numbers": ("advfool.",),
-    "reference": ("advfool.foolings", "advfool.metrics", "advfool.module", "advfool.training"),
-    "evaluation": ("advfool.module", "advfool.training", "advfool.assembly", "advfool.interpreters.cam"),
-    "data": ("advfool.interpreters", "advfool.foolings", "advfool.metrics", "advfool.models", "advfool.module"),
-    "module": ("advfool.interpreters.cam", "advfool.interpreters.lrp", "advfool.foolings.passive", "advfool.training"),
+    "reference": ("advfool.foolings", "advfool.metrics", "advfool.training.module", "advfool.commands.train"),
+    "evaluation": (
+        "advfool.training.module",
+        "advfool.commands.train",
+        "advfool.commands.setup",
+        "advfool.interpreters.cam",
+    ),
+    "data": (
+        "advfool.interpreters",
+        "advfool.foolings",
+        "advfool.metrics",
+        "advfool.models",
+        "advfool.training.module",
+    ),
+    "module": (
+        "advfool.interpreters.cam",
+        "advfool.interpreters.lrp.interpreter",
+        "advfool.foolings.passive",
+        "advfool.commands.train",
+    ),
 }
 LIGHTNING = {
     "attacks",
@@ -36,7 +88,7 @@ LIGHTNING = {
     "training",
 }
 HYDRA = {"building", "command", "assembly", "pretraining", "training", "train", "pretrain", "run_folder"}
-HYDRA |= {"evaluate", "evaluating", "explaining", "gallery", "galleries", "sweeps", "runs", "report", "published"}
+HYDRA |= {"evaluate", "evaluating", "explaining", "gallery", "galleries", "sweeps", "runs", "report", "paper"}
 
 
 def imports():

@@ -20,18 +20,18 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from advfool import attacks
-from advfool.attacks import FreeAdversarialTraining, adversarial_accuracy, pgd
-from advfool.building import build
-from advfool.command import conf_dir
 from advfool.data import InputFormat
-from advfool.data.base import Sample, take
 from advfool.data.composites import Composites, CompositeSplits, WithComposites
-from advfool.errors import AdvfoolError
+from advfool.data.samples import Sample, take
+from advfool.evaluation.attacks import adversarial_accuracy, pgd
 from advfool.foolings import Active, CenterMass, Location, TopK
 from advfool.interpreters import LRP, GradCAM, SimpleGrad
-from advfool.module import FoolingModule
-from advfool.preserve import CrossEntropy, Distillation
-from advfool.pretraining import Classifier, pretrained_weights, weights_path
+from advfool.training.adversarial import FreeAdversarialTraining
+from advfool.training.module import FoolingModule
+from advfool.training.preserve import CrossEntropy, Distillation
+from advfool.training.pretraining import Classifier, pretrained_weights, weights_path
+from advfool.utilities.config import build, conf_dir
+from advfool.utilities.errors import AdvfoolError
 
 INPUT = InputFormat(56, 56, (0.5, 0.4, 0.6), (0.25, 0.2, 0.3))
 ATTACK = {"epsilon": 0.03, "step": 0.008, "steps": 6}
@@ -447,7 +447,7 @@ def test_the_attack_is_a_callback_in_the_networks_own_pixels():
     callback = build(cfg.callbacks.free_adversarial)
     assert (callback.input, callback.replays) == (build(cfg.model.input), 7)
     assert callback.step == callback.epsilon == pytest.approx(4 / 255, abs=1e-4)
-    assert not cfg.keep_reference
+    assert not cfg.cache_original
 
 
 def test_a_robust_network_is_the_plain_one_trained_on(tmp_path, monkeypatch):
@@ -462,7 +462,7 @@ def test_a_robust_network_is_the_plain_one_trained_on(tmp_path, monkeypatch):
         def on_train_end(self, trainer, module):
             made.append(trainer.global_step)
 
-    monkeypatch.setattr("advfool.pretraining.FreeAdversarialTraining", Spy)
+    monkeypatch.setattr("advfool.training.pretraining.FreeAdversarialTraining", Spy)
     quick = [f"cache={tmp_path}", "model.pretrain.epochs=1", "model.pretrain.batch_size=64"]
     adversarial = ["model=resnet_tiny_robust", "model.pretrain.adversarial.epochs=2"]
     cfg = config(*quick, *adversarial, name="pretrain")

@@ -5,9 +5,9 @@ from captum.attr import IntegratedGradients as OracleIG
 from captum.attr import LayerIntegratedGradients as OracleLayerIG
 from conftest import build_tiny
 
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import normalise
 from advfool.interpreters import LRP, GradCAM, IntegratedGradients, SimpleGrad, SmoothGrad
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import normalise
 
 
 def gradients(network, heatmaps):

@@ -8,9 +8,9 @@ from pytorch_grad_cam import HiResCAM as OracleHiResCAM
 from pytorch_grad_cam import LayerCAM as OracleLayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import normalise
 from advfool.interpreters import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import normalise
 
 ORACLES = {GradCAMPlusPlus: OracleGradCAMPlusPlus, LayerCAM: OracleLayerCAM, HiResCAM: OracleHiResCAM}
 

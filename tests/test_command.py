@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from advfool.command import _starts_processes
+from advfool.commands.cli import _starts_processes
 
 
 @pytest.mark.parametrize(

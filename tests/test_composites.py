@@ -14,17 +14,17 @@ from conftest import build_tiny, make_photos
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from advfool.command import conf_dir
 from advfool.data import DigitsModule, FolderModule, InputFormat
-from advfool.data.base import collate, take
 from advfool.data.composites import WithComposites, class_indices, composite_splits
 from advfool.data.imagenet import wnids, words
-from advfool.errors import AdvfoolError
+from advfool.data.samples import collate, take
 from advfool.foolings import Active
 from advfool.interpreters import GradCAM
 from advfool.interpreters.base import read_maps
-from advfool.preserve import CrossEntropy, Distillation
-from advfool.recording import record
+from advfool.interpreters.tracing.recording import record
+from advfool.training.preserve import CrossEntropy, Distillation
+from advfool.utilities.config import conf_dir
+from advfool.utilities.errors import AdvfoolError
 
 FORMAT = InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3)
 C1, C2 = 3, 8
@@ -363,7 +363,7 @@ def test_each_data_set_names_the_classes_that_are_swapped():
 
 
 def test_a_fooling_takes_the_datas_pair_where_it_names_no_class(cache, digits):
-    from advfool.assembly import with_classes
+    from advfool.commands.setup import with_classes
 
     data = DigitsModule(FORMAT, cache, pair=[3, "8"])
     fooling = with_classes(Active(), data)
@@ -379,7 +379,7 @@ def test_a_fooling_takes_the_datas_pair_where_it_names_no_class(cache, digits):
 
 @pytest.mark.parametrize("pair", [[3], [3, 8, 5]])
 def test_a_pair_is_two_classes(cache, pair):
-    from advfool.assembly import with_classes
+    from advfool.commands.setup import with_classes
 
     with pytest.raises(AdvfoolError, match="data.pair"):
         with_classes(Active(), DigitsModule(FORMAT, cache, pair=pair))
@@ -388,7 +388,7 @@ def test_a_pair_is_two_classes(cache, pair):
 def assembled(*overrides):
     from hydra import compose, initialize_config_dir
 
-    from advfool.assembly import assemble
+    from advfool.commands.setup import assemble
 
     options = ["model=resnet_tiny", "model.weights=null", "fooling=active", "evaluate_with=[]"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -397,7 +397,7 @@ def assembled(*overrides):
 
 
 def test_active_fooling_needs_no_other_setting(cache):
-    from advfool.training import _module
+    from advfool.commands.train import _module
 
     parts, cfg = assembled(f"cache={cache}")
     assert (cfg.fooling.c1, cfg.fooling.c2) == (1, 8)
@@ -501,7 +501,7 @@ def networks(original):
 
 
 def fooling_module(networks, **options):
-    from advfool.module import FoolingModule
+    from advfool.training.module import FoolingModule
 
     original, manipulated, interpreter = networks
     options = {"preserve": CrossEntropy(), "optimizer": torch.optim.Adam, "num_classes": 10} | options
@@ -561,7 +561,7 @@ def test_validation_counts_accuracy_on_images_and_fooling_on_composites(networks
     ],
 )
 def test_what_does_not_go_with_composites(networks, options, message):
-    from advfool.module import FoolingModule
+    from advfool.training.module import FoolingModule
 
     original, manipulated, interpreter = networks
     with pytest.raises(AdvfoolError) as error:

@@ -8,8 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from advfool.building import build
-from advfool.command import conf_dir
+from advfool.utilities.config import build, conf_dir
 
 SPECIAL = {"_target_", "_partial_", "_convert_"}
 

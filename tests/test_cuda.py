@@ -9,14 +9,14 @@ from test_noise import RandomData
 from test_parameter_gradients import INTERPRETERS
 from test_training import SMALL, metrics_of, run, without_times
 
-from advfool.attacks import pgd
 from advfool.data import InputFormat
+from advfool.evaluation.attacks import pgd
+from advfool.evaluation.noise import noise_curve
 from advfool.foolings import Active, CenterMass, Location, TopK
 from advfool.interpreters import LRP, GradCAM
 from advfool.interpreters.base import read_maps
+from advfool.interpreters.tracing.recording import record
 from advfool.metrics import AOPC, SpearmanCorrelation, aopc, spearman, ssim
-from advfool.noise import noise_curve
-from advfool.recording import record
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = "trainer=gpu"
@@ -122,10 +122,10 @@ STEPS = ["trainer.max_steps=6", "trainer.val_check_interval=3", "pictures=2"]
     "options",
     [
         [],
-        ["interp=lrp_t", "fooling=topk", "keep_reference=false", "trainer.precision=bf16-mixed"],
+        ["interp=lrp_t", "fooling=topk", "cache_original=false", "trainer.precision=bf16-mixed"],
         ["fooling=active", "interp=lrp_t", "fooling.train=16", "fooling.test=8"],
         ["attack=free", "preserve=cross_entropy", "interp=simplegrad"],
-        [f"callbacks.{name}.every_n_looks=1" for name in ("map_metrics", "snapshots")],
+        [f"callbacks.{name}.every_n_validations=1" for name in ("map_metrics", "snapshots")],
     ],
     ids=["default", "bf16", "active", "free", "looks"],
 )

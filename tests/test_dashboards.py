@@ -11,12 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from test_training import INTERRUPT, SMALL, metrics_of, run, run_here
 
-from advfool import dashboards
-from advfool.command import conf_dir
-from advfool.errors import AdvfoolError
+from advfool.training import loggers as dashboards
+from advfool.utilities.config import conf_dir
+from advfool.utilities.errors import AdvfoolError
 
 TINY = [*SMALL, "trainer.max_steps=6", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
-SHORT = ["evaluate_with=[lrp_t]", "pictures=2", "callbacks.snapshots.every_n_looks=1"]
+SHORT = ["evaluate_with=[lrp_t]", "pictures=2", "callbacks.snapshots.every_n_validations=1"]
 LOOKS = {"val/top1", "val/score", "val/fsr/gradcam", "val/fsr/lrp_t", "val/test_loss/gradcam"}
 STEPS = {"train/loss", "train/preserve", "train/penalty"}
 PICTURES = {"pictures/heatmaps", "pictures/training", "pictures/snapshots"}
@@ -269,14 +269,14 @@ def test_which_run_goes_on(nobody, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("package", "logger"), [("wandb", "Wandb"), ("tensorboard", "TensorBoard")])
 def test_a_missing_package_is_named(monkeypatch, tmp_path, package, logger):
-    monkeypatch.setattr("advfool.dashboards.base.find_spec", lambda name: None)
+    monkeypatch.setattr("advfool.training.loggers.base.find_spec", lambda name: None)
     with pytest.raises(AdvfoolError) as error:
         getattr(dashboards, logger)(str(tmp_path))
     assert str(error.value) == f"logger={package} needs the package {package}: pip install 'advfool[{package}]'."
 
 
 def test_long_tables_are_thinned_evenly(monkeypatch):
-    from advfool.dashboards.weights_and_biases import rows_to_show
+    from advfool.training.loggers.weights_and_biases import rows_to_show
 
     assert rows_to_show(70) == slice(None, None, 1)
     assert len(range(50_000)[rows_to_show(50_000)]) == 10_000

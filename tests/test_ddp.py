@@ -15,12 +15,12 @@ from test_training import SMALL, metrics_of, run
 from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
-from advfool.data.base import Sample
-from advfool.errors import AdvfoolError
-from advfool.explaining import named_interpreter
+from advfool.data.samples import Sample
 from advfool.foolings import Active, CenterMass, Location, TopK
-from advfool.module import FoolingModule
-from advfool.preserve import CrossEntropy, Distillation
+from advfool.library.explain import named_interpreter
+from advfool.training.module import FoolingModule
+from advfool.training.preserve import CrossEntropy, Distillation
+from advfool.utilities.errors import AdvfoolError
 
 TRAINABLE = ("gradcam", "gradcam_pp", "layercam", "hirescam", "lrp", "lrp_t", "simplegrad", "simplegrad_t")
 TRAINABLE += ("ig", "ig_t", "guided_backprop")  # smoothgrad draws fresh noise in each process
@@ -49,7 +49,7 @@ def step(interp: str, fooling, dtype: torch.dtype) -> Step:
             reference,
             named_interpreter(interp, network.float(), 56, **settings),
             fooling,
-            Distillation() if fooling.needs_reference else CrossEntropy(),
+            Distillation() if fooling.needs_original else CrossEntropy(),
             partial(torch.optim.Adam, lr=1e-3),
             num_classes=10,
         ).to(dtype)
@@ -196,5 +196,5 @@ def test_active_steps_of_two_kinds_of_batches_run_under_ddp(tmp_path, monkeypatc
     metrics = metrics_of(tmp_path / "run")
     assert metrics["n_images_fsr"] == 9
     assert set(metrics["fsr"]["gradcam"]) == {"c1", "c2"}
-    kept = [path for path in (tmp_path / "cache" / "reference").iterdir() if path.is_dir()]
+    kept = [path for path in (tmp_path / "cache" / "original").iterdir() if path.is_dir()]
     assert len(kept) == 1  # the original's maps of the composites, computed by one process for both

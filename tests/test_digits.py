@@ -3,7 +3,7 @@ import torch
 
 from advfool.data import DigitsModule, InputFormat
 from advfool.data.digits import CANVAS, FRAGMENTS, _place_beside, draw, draw_splits, load_splits
-from advfool.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError
 
 FORMAT = InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3)
 

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_training import run_here
 
-from advfool.command import conf_dir
 from advfool.models import ResNetTiny
+from advfool.utilities.config import conf_dir
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

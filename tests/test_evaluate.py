@@ -14,8 +14,8 @@ QUICK = ["pictures=0", "aopc.images=0"]
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     options = ["trainer.max_steps=6", "trainer.val_check_interval=3", "optimizer.lr=1e-3", "scheduler=null"]
-    options += ["fooling=center_mass", "interp=lrp_t", "callbacks.map_metrics.every_n_looks=1"]
-    options += ["callbacks.snapshots.every_n_looks=2", "callbacks.map_metrics.aopc_images=9", "aopc.images=10"]
+    options += ["fooling=center_mass", "interp=lrp_t", "callbacks.map_metrics.every_n_validations=1"]
+    options += ["callbacks.snapshots.every_n_validations=2", "callbacks.map_metrics.aopc_images=9", "aopc.images=10"]
     result = run(folder, *SMALL, *options)
     assert result.returncode == 0, result.stderr
     return folder, result

@@ -8,15 +8,15 @@ from conftest import build_tiny
 from pytorch_lightning import Trainer
 
 from advfool.data import DigitsModule, InputFormat
-from advfool.data.base import take
 from advfool.data.composites import composite_splits
-from advfool.errors import AdvfoolError
-from advfool.evaluation import AOPCSettings, Results, _stack, compare
+from advfool.data.samples import take
+from advfool.evaluation.comparison import AOPCSettings, Results, _stack, compare
+from advfool.evaluation.console import print_results
+from advfool.evaluation.summary import summarise
 from advfool.foolings import Active, Location, TopK
 from advfool.interpreters import GradCAM, SimpleGrad
 from advfool.metrics.functional import paired_interval, spearman, top_k_correct
-from advfool.summary import summarise
-from advfool.table import print_results
+from advfool.utilities.errors import AdvfoolError
 
 SIMILARITIES = ("spearman", "pearson", "cosine", "ssim", "topk_intersection")
 

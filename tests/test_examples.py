@@ -6,8 +6,8 @@ import torch
 from conftest import build_tiny
 from test_training import SMALL, run
 
-from advfool.data.base import InputFormat, Sample, Samples, take
-from advfool.examples import FILE, choose, read_examples, write_examples
+from advfool.data.samples import InputFormat, Sample, Samples, take
+from advfool.evaluation.examples import FILE, choose, read_examples, write_examples
 from advfool.foolings import Active, Location
 from advfool.interpreters import GradCAM, SimpleGrad
 

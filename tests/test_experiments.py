@@ -10,12 +10,12 @@ import pytest
 from conftest import make_photos
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from test_published import a_run
+from test_paper import a_run
 from test_training import SMALL, run_here
 
-from advfool.command import conf_dir
-from advfool.published import publish
-from advfool.published.publish import MAKERS
+from advfool.reporting.paper import publish
+from advfool.reporting.paper.publish import MAKERS
+from advfool.utilities.config import conf_dir
 
 OPTIONS = [*SMALL, "trainer.max_steps=4", "trainer.val_check_interval=2", "pictures=0"]
 FAST = {
@@ -58,7 +58,7 @@ def test_every_cell_composes(name, scale):
     for cell in {0: overrides[0], 1: overrides[-1]}.values():
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = compose("train", [f"experiment={name}", f"scale={scale}", *cell], return_hydra_config=True)
-        assert cfg.published == name
+        assert cfg.paper == name
         assert cfg.scale.name == scale
         assert cfg.fool_weight > 0
         assert cfg.optimizer.lr > 0
@@ -107,7 +107,7 @@ def test_an_experiment_ends_with_its_table_or_figure(name, tmp_path):
     ]
     result = run_here("advfool.train", command)
     assert result.returncode == 0, result.stderr
-    target = tmp_path / "published" / name
+    target = tmp_path / "paper" / name
     assert all((target / file).stat().st_size > 0 for file in FILES[name])
     record = json.loads((target / "measured.json").read_text())
     assert record["experiment"] == name
@@ -149,7 +149,7 @@ def test_at_imagenet_scale_with_two_processes(tmp_path):
         [sys.executable, "-m", "advfool.train", *command], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    record = json.loads((tmp_path / "runs" / "published" / "table1" / "measured.json").read_text())
+    record = json.loads((tmp_path / "runs" / "paper" / "table1" / "measured.json").read_text())
     assert (record["scale"], record["runs"]) == ("imagenet", 1)
     (metrics,) = (json.loads(path.read_text()) for path in Path(tmp_path / "runs").glob("*/metrics.json"))
     assert metrics["steps"] == 2

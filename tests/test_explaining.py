@@ -4,9 +4,9 @@ import torch
 from conftest import build_tiny
 
 import advfool
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import resize
 from advfool.interpreters import LRP, GradCAM, SimpleGrad
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import resize
 
 
 def batch():

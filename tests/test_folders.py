@@ -7,7 +7,7 @@ from conftest import make_photos
 
 from advfool.data import FolderModule, Imagenet, Imagenette, InputFormat
 from advfool.data.imagenet import wnids
-from advfool.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError
 
 FORMAT = InputFormat(32, 40, (0.5,) * 3, (0.5,) * 3)
 

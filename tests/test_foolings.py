@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import spearmanr
 
-from advfool.errors import AdvfoolError
 from advfool.foolings import Active, CenterMass, Location, TopK
-from advfool.heatmaps import normalise
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import normalise
 
 BOX = (0.1, 0.3, 0.65, 1.0)
 LOCATIONS = {
@@ -357,7 +357,7 @@ def test_what_counts_as_fooled_and_what_is_needed():
     }
     for kind, expected in promises.items():
         fooling = kind()
-        assert (fooling.interval, fooling.needs_reference, fooling.needs_composites) == expected
+        assert (fooling.interval, fooling.needs_original, fooling.needs_composites) == expected
 
 
 @pytest.mark.parametrize("name", FOOLINGS)
@@ -559,7 +559,7 @@ def test_a_reference_of_another_shape_is_refused_with_both(fooling):
             with pytest.raises(AdvfoolError) as error:
                 measure(maps, reference)
             assert str(error.value) == (
-                "This fooling compares with the original network's heatmaps: expected a reference of shape "
+                "This fooling compares with the original network's heatmaps: expected maps of shape "
                 f"{shape}, got {got}."
             )
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from advfool.pictures import GalleryRow, gallery_picture
+from advfool.evaluation.pictures import GalleryRow, gallery_picture
 
 
 def run(*arguments, cwd):

@@ -8,11 +8,11 @@ from derivatives import worst_disagreement
 from torch import nn
 
 from advfool.data import InputFormat
-from advfool.errors import AdvfoolError
 from advfool.foolings import Location
-from advfool.heatmaps import normalise
 from advfool.interpreters import GradCAM
 from advfool.models import find_target_layer
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import normalise
 
 IMAGENET = InputFormat(224, 256, (0.5,) * 3, (0.5,) * 3)
 

@@ -11,10 +11,10 @@ from conftest import build_tiny
 from test_gradcam import snapshot
 from torch import nn
 
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import normalise
 from advfool.interpreters import GradCAM, GuidedBackprop, SimpleGrad
-from advfool.recording import record
+from advfool.interpreters.tracing.recording import record
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import normalise
 
 
 def out_of_place(network):

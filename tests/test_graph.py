@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from conftest import build_tiny
 from torch import nn
 
-from advfool.errors import AdvfoolError
-from advfool.graph import trace
 from advfool.interpreters import LRP, GradCAM, SimpleGrad
-from advfool.recording import record
-from advfool.relevance import Composite, Epsilon
-from advfool.sites import IMAGES, Site
+from advfool.interpreters.lrp import Composite, Epsilon
+from advfool.interpreters.tracing.recording import record
+from advfool.interpreters.tracing.sites import IMAGES, Site
+from advfool.interpreters.tracing.tracer import trace
+from advfool.utilities.errors import AdvfoolError
 
 EPSILON = Composite(convolution=Epsilon(1e-3), linear=Epsilon(1e-3))  # reads outputs, which may be overwritten
 PLACES = [

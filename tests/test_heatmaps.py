@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advfool.heatmaps import box_mask, frame_mask, is_degenerate, mass_inside, normalise, points_into, resize
+from advfool.metrics.functional.localisation import mass_inside, points_into
+from advfool.utilities.heatmaps import box_mask, frame_mask, is_degenerate, normalise, resize
 
 maps = st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(0, 10_000)).map(
     lambda s: torch.randn(*s[:3], generator=torch.Generator().manual_seed(s[3]), dtype=torch.float64)
@@ -78,7 +79,7 @@ def test_a_map_without_relevance_points_nowhere():
 
 
 def test_unknown_boxes_are_no_misses():
-    from advfool.heatmaps import mass_inside, points_into
+    from advfool.metrics.functional.localisation import mass_inside, points_into
 
     maps = torch.rand(2, 7, 7)
     boxes = torch.tensor([[0.0, 0, 14, 14], [-1, -1, -1, -1]])
@@ -89,7 +90,7 @@ def test_unknown_boxes_are_no_misses():
 
 
 def test_the_centre_of_a_large_map_in_half_precision():
-    from advfool.heatmaps import centroid
+    from advfool.utilities.heatmaps import centroid
 
     maps = torch.rand(2, 224, 224)
     torch.testing.assert_close(centroid(maps.half()), centroid(maps.half().float()))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from advfool.errors import AdvfoolError
 from advfool.foolings import Location
 from advfool.metrics import FoolingSuccessRate, fooling_success_rate
+from advfool.utilities.errors import AdvfoolError
 
 
 def by_the_paper(heatmap: np.ndarray) -> float:
@@ -28,7 +28,7 @@ def test_penalty_is_equation_3(shape):
 
 
 def test_the_perfect_frame_has_no_penalty_and_is_fooled():
-    from advfool.heatmaps import frame_mask
+    from advfool.utilities.heatmaps import frame_mask
 
     loss = Location().test_loss(frame_mask(7, 7)[None])
     assert loss.tolist() == [0]

@@ -19,11 +19,8 @@ from zennit import composites as zennit_composites
 from zennit.attribution import Gradient
 from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
-from advfool.errors import AdvfoolError
 from advfool.interpreters import LRP, GradCAM
-from advfool.linear import convolution_map, linear_map
-from advfool.recording import record
-from advfool.relevance import (
+from advfool.interpreters.lrp import (
     AlphaBeta,
     Composite,
     Epsilon,
@@ -37,7 +34,10 @@ from advfool.relevance import (
     ZBox,
     ZPlus,
 )
-from advfool.relevance.layers import Layer
+from advfool.interpreters.lrp.layers import Layer
+from advfool.interpreters.lrp.linear import convolution_map, linear_map
+from advfool.interpreters.tracing.recording import record
+from advfool.utilities.errors import AdvfoolError
 
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 ZENNIT = {

@@ -9,9 +9,9 @@ from torch import nn
 
 from advfool.data import InputFormat
 from advfool.data.imagenet import wnids, words
-from advfool.errors import AdvfoolError
 from advfool.models import EfficientNetLite0, Timm, Tiny, Torchvision, find_target_layer
 from advfool.models.weights import read_classes, read_weights, write_weights
+from advfool.utilities.errors import AdvfoolError
 
 IMAGENET = InputFormat(224, 256, (0.5,) * 3, (0.5,) * 3)
 ALL = torchvision.models.list_models(module=torchvision.models)

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from advfool.data import InputFormat
-from advfool.data.base import DataModule, Sample, Samples, take
+from advfool.data.base import DataModule
 from advfool.data.composites import Composites
-from advfool.errors import AdvfoolError
+from advfool.data.samples import Sample, Samples, take
+from advfool.evaluation.noise import noise_curve, parameter_noise
 from advfool.foolings import Active, Location, TopK
 from advfool.interpreters import LRP, GradCAM
 from advfool.metrics import fooling_success_rate
 from advfool.models import ResNetTiny
-from advfool.noise import noise_curve, parameter_noise
+from advfool.utilities.errors import AdvfoolError
 
 HALF = (0.5, 0.5, 0.5)
 

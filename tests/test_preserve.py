@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from advfool.mixing import mix_images
-from advfool.preserve import CrossEntropy, Distillation
+from advfool.training.mixing import mix_images
+from advfool.training.preserve import CrossEntropy, Distillation
 
 
 def test_cross_entropy_is_the_mean_negative_log_probability():

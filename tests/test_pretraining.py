@@ -3,9 +3,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-from advfool import pretraining
-from advfool.command import conf_dir
-from advfool.pretraining import pretrained_weights, weights_path
+from advfool.training import pretraining
+from advfool.training.pretraining import pretrained_weights, weights_path
+from advfool.utilities.config import conf_dir
 
 
 def config(cache, *overrides):

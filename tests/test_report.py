@@ -18,17 +18,18 @@ import yaml
 from safetensors.torch import save_file
 from test_training import run_here
 
-from advfool.errors import AdvfoolError
 from advfool.report import write_report
-from advfool.reporting import gallery, plots, wording
+from advfool.reporting import encoding as gallery
+from advfool.reporting import plots, wording
 from advfool.reporting.headline import by_fooling, headline
 from advfool.reporting.latex import latex_tables
 from advfool.reporting.page import page_data
 from advfool.reporting.rows import _of_interp, matched, result_rows
+from advfool.reporting.runs import find_runs
 from advfool.reporting.transfer import transfers
 from advfool.reporting.views import run_views
 from advfool.reporting.writing import tables_of
-from advfool.runs import find_runs
+from advfool.utilities.errors import AdvfoolError
 
 NASTY = '<script>alert(1)</script>&"'
 INTERPS = ("gradcam", "lrp_t", "lrp")

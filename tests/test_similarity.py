@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cosine as cosine_distance
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import _centred_ranks, rank_correlation, ranks, top_k_mask
 from advfool.metrics import BadMaps, cosine, pearson, spearman, ssim, topk_intersection
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.ranking import _centred_ranks, rank_correlation, ranks, top_k_mask
 
 ALL = [spearman, pearson, cosine, ssim, topk_intersection]
 

@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from test_training import INTERRUPT, SMALL, metrics_of, run_here, weights_of, without_times
 from torch import distributed
 
-from advfool.command import _slurm_process
-from advfool.errors import AdvfoolError
-from advfool.runs import find_runs
-from advfool.sweeps import Status, _settings, other_settings, run_cell
+from advfool.commands.cli import _slurm_process
+from advfool.commands.status import Status
+from advfool.commands.sweep import _settings, other_settings, run_cell
+from advfool.reporting.runs import find_runs
+from advfool.utilities.errors import AdvfoolError
 
 OPTIONS = ["-m", *SMALL, "trainer.max_steps=8", "trainer.val_check_interval=2", "pictures=0", "evaluate_with=[]"]
 
@@ -141,7 +142,7 @@ def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_pa
 def test_settings_of_callbacks_that_change_the_result_tell_cells_apart():
     names = [other_settings([f"callbacks.{setting}"]) for setting in (
         "free_adversarial.epsilon=0.01", "free_adversarial.epsilon=0.02", "early_stop.stopping_threshold=0.9",
-        "snapshots.every_n_looks=1", "map_metrics.every_n_looks=1",
+        "snapshots.every_n_validations=1", "map_metrics.every_n_validations=1",
     )]  # fmt: skip
     assert len(set(names[:3])) == 3
     assert names[3:] == ["", ""]

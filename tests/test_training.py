@@ -18,7 +18,7 @@ from conftest import make_photos
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
-from advfool.run_folder import read_history
+from advfool.training.history import read_history
 
 FILES = {
     "metrics.json",

@@ -11,10 +11,10 @@ from torchvision.models.densenet import DenseNet
 from torchvision.ops import FrozenBatchNorm2d
 
 import advfool
-from advfool.errors import AdvfoolError
 from advfool.interpreters import LRP, GradCAM, GuidedBackprop, IntegratedGradients, SimpleGrad, SmoothGrad
-from advfool.recording import record
-from advfool.relevance import Composite, Epsilon
+from advfool.interpreters.lrp import Composite, Epsilon
+from advfool.interpreters.tracing.recording import record
+from advfool.utilities.errors import AdvfoolError
 
 
 def images(n=2, size=16):

@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from test_published import a_run
+from test_paper import a_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def test_the_wheel_runs_from_another_folder(tmp_path):
         options = {"cwd": elsewhere, "env": os.environ | {"PYTHONPATH": str(site)}, "check": True}
         return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, **options).stdout
 
-    assert "published: table1" in installed("advfool.train", "experiment=table1", "--cfg", "job")
+    assert "paper: table1" in installed("advfool.train", "experiment=table1", "--cfg", "job")
     run = elsewhere / "runs" / "one"
     run.mkdir(parents=True)
     finished = a_run(fooling="location", interp="lrp_t")

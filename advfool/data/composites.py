@@ -12,8 +12,9 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from advfool.data.base import DataModule, Sample, Samples, take
-from advfool.errors import AdvfoolError, nearest
+from advfool.data.base import DataModule
+from advfool.data.samples import Sample, Samples, take
+from advfool.utilities.errors import AdvfoolError, nearest
 
 ENOUGH = 8  # selection images of a class that are enough for composites of their own
 HELD_OUT = 0.2  # of the training images of both classes, where the selection images are too few

@@ -18,9 +18,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from advfool.data.base import DataModule, InputFormat, Sample, Samples
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import box_mask
+from advfool.data.base import DataModule
+from advfool.data.samples import InputFormat, Sample, Samples
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import box_mask
 
 VERSION = 1  # part of the cache's key: raise it when the drawing changes
 CANVAS = 56

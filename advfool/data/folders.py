@@ -13,9 +13,10 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from advfool.data.base import NO_BOX, DataModule, InputFormat, Sample, Samples
+from advfool.data.base import DataModule
 from advfool.data.imagenet import wnids, words
-from advfool.errors import AdvfoolError
+from advfool.data.samples import NO_BOX, InputFormat, Sample, Samples
+from advfool.utilities.errors import AdvfoolError
 
 CHECKED = 2000  # so many images are opened before the start; more would take too long
 Item = tuple[Path, int]

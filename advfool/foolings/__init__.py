@@ -2,6 +2,8 @@
 
 from advfool.foolings.active import Active
 from advfool.foolings.base import Fooling, PassiveFooling
-from advfool.foolings.passive import CenterMass, Location, TopK
+from advfool.foolings.center_mass import CenterMass
+from advfool.foolings.location import Location
+from advfool.foolings.topk import TopK
 
 __all__ = ["Active", "CenterMass", "Fooling", "Location", "PassiveFooling", "TopK"]

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advfool.errors import AdvfoolError
-from advfool.foolings.base import Fooling, Reference, beside
-from advfool.heatmaps import is_degenerate, rank_correlation
+from advfool.foolings.base import Fooling, OriginalMaps, checked_original
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import is_degenerate
+from advfool.utilities.ranking import rank_correlation
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Active(Fooling):
     batch_size: int = 4
     seed: int = 0
 
-    needs_reference: ClassVar[bool] = True
+    needs_original: ClassVar[bool] = True
     needs_composites: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -46,11 +47,11 @@ class Active(Fooling):
             if getattr(self, name) < 1:
                 raise AdvfoolError(f"fooling.{name} must be at least 1, got {getattr(self, name)}.")
 
-    def penalty(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Reference) -> Float[Tensor, "n"]:
-        return (heatmaps - beside(heatmaps, reference).flip(1)).square().mean(dim=(1, 2, 3))
+    def penalty(self, heatmaps: Float[Tensor, "n 2 h w"], original: OriginalMaps) -> Float[Tensor, "n"]:
+        return (heatmaps - checked_original(heatmaps, original).flip(1)).square().mean(dim=(1, 2, 3))
 
-    def test_loss(self, heatmaps: Float[Tensor, "n 2 h w"], reference: Reference) -> Float[Tensor, "n 2"]:
-        maps, originals = heatmaps.detach(), beside(heatmaps, reference)
+    def test_loss(self, heatmaps: Float[Tensor, "n 2 h w"], original: OriginalMaps) -> Float[Tensor, "n 2"]:
+        maps, originals = heatmaps.detach(), checked_original(heatmaps, original)
         to_other, to_own = (
             torch.stack([rank_correlation(maps[:, c], others[:, c]) for c in (0, 1)], dim=1)
             for others in (originals.flip(1), originals)

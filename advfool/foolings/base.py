@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advfool.errors import AdvfoolError
-from advfool.heatmaps import is_degenerate, normalise
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import is_degenerate, normalise
 
-Reference = Float[Tensor, "..."] | None  # of the heatmaps' shape; another one raises an AdvfoolError, in tests, too
+OriginalMaps = Float[Tensor, "..."] | None  # of the heatmaps' shape; another one raises an AdvfoolError, in tests, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class Fooling(ABC):
     """Abstract: one value per image for training (`penalty`) and one for measuring (`test_loss`).
 
     An image is fooled when its test loss lies in `interval`, both ends included. Degenerate maps (constant, all
-    zero) have the test loss NaN, so they are never fooled. `reference` are the original network's heatmaps, for
-    the foolings that compare with them (`needs_reference`). `name` is what tables call it.
+    zero) have the test loss NaN, so they are never fooled. `original` are the original network's heatmaps, for
+    the foolings that compare with them (`needs_original`). `name` is what tables call it.
 
     A passive fooling is given the map of each image's target class, (n, h, w). One that `needs_composites` is given
     the maps of two classes for each composite image, (n, 2, h, w), and its test loss is (n, 2).
@@ -30,7 +30,7 @@ class Fooling(ABC):
     name: str = ""
     interval: Sequence[float]
 
-    needs_reference: ClassVar[bool] = False
+    needs_original: ClassVar[bool] = False
     needs_composites: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -41,13 +41,13 @@ class Fooling(ABC):
 
     @abstractmethod
     def penalty(
-        self, heatmaps: Float[Tensor, "n *two h w"], reference: Float[Tensor, "n *two h w"] | None = None
+        self, heatmaps: Float[Tensor, "n *two h w"], original: Float[Tensor, "n *two h w"] | None = None
     ) -> Float[Tensor, "n"]:
         """The training loss of each image; finite for degenerate maps."""
 
     @abstractmethod
     def test_loss(
-        self, heatmaps: Float[Tensor, "n *two h w"], reference: Float[Tensor, "n *two h w"] | None = None
+        self, heatmaps: Float[Tensor, "n *two h w"], original: Float[Tensor, "n *two h w"] | None = None
     ) -> Float[Tensor, "n *two"]:
         """The test loss of each image, NaN for degenerate maps; carries no gradient."""
 
@@ -56,8 +56,8 @@ class Fooling(ABC):
 class PassiveFooling(Fooling):
     """Abstract: the test loss is a distance of non-negative maps; signed ones are rectified and normalised first."""
 
-    def test_loss(self, heatmaps: Float[Tensor, "n h w"], reference: Reference = None) -> Float[Tensor, "n"]:
-        originals = _rectified(beside(heatmaps, reference)) if self.needs_reference else None
+    def test_loss(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
+        originals = _rectified(checked_original(heatmaps, original)) if self.needs_original else None
         maps = _rectified(heatmaps.detach())
         unusable = is_degenerate(maps)
         if originals is not None:
@@ -66,23 +66,23 @@ class PassiveFooling(Fooling):
 
     @abstractmethod
     def _distance(
-        self, heatmaps: Float[Tensor, "n h w"], reference: Float[Tensor, "n h w"] | None
+        self, heatmaps: Float[Tensor, "n h w"], original: Float[Tensor, "n h w"] | None
     ) -> Float[Tensor, "n"]:
         """The test loss of non-negative maps."""
 
 
-def beside(heatmaps: Float[Tensor, "n *two h w"], reference: Reference) -> Float[Tensor, "..."]:
+def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps) -> Float[Tensor, "..."]:
     """The original network's heatmaps without their gradient.
 
     Raises:
         AdvfoolError: there are none, or they do not have the heatmaps' shape.
     """
-    if reference is None or reference.shape != heatmaps.shape:
+    if original is None or original.shape != heatmaps.shape:
         raise AdvfoolError(
-            f"This fooling compares with the original network's heatmaps: expected a reference of shape "
-            f"{tuple(heatmaps.shape)}, got {None if reference is None else tuple(reference.shape)}."
+            f"This fooling compares with the original network's heatmaps: expected maps of shape "
+            f"{tuple(heatmaps.shape)}, got {None if original is None else tuple(original.shape)}."
         )
-    return reference.detach()
+    return original.detach()
 
 
 def numbers(values: object) -> tuple[float, ...] | None:

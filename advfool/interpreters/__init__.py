@@ -1,11 +1,13 @@
 """Differentiable interpreters: heatmaps that a network can be trained through."""
 
 from advfool.interpreters.adapters import Captum, Zennit
-from advfool.interpreters.averaged import IntegratedGradients, SmoothGrad
 from advfool.interpreters.base import Interpreter
 from advfool.interpreters.cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
-from advfool.interpreters.gradient import GuidedBackprop, SimpleGrad
-from advfool.interpreters.lrp import LRP
+from advfool.interpreters.gradient import SimpleGrad
+from advfool.interpreters.guided_backprop import GuidedBackprop
+from advfool.interpreters.integrated_gradients import IntegratedGradients
+from advfool.interpreters.lrp.interpreter import LRP
+from advfool.interpreters.smoothgrad import SmoothGrad
 
 __all__ = [
     "LRP",

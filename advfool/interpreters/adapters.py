@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from advfool.errors import AdvfoolError, nearest
 from advfool.interpreters.base import Interpreter, LayerInterpreter
-from advfool.recording import Recording
-from advfool.sites import module_at
+from advfool.interpreters.tracing.recording import Recording
+from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.utilities.modules import module_at
 
 
 @dataclass(frozen=True)

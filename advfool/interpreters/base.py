@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from advfool.errors import check_choice
-from advfool.heatmaps import Normalise, normalise
-from advfool.recording import Recording, Walk, record
-from advfool.sites import IMAGES, Layout, Side, Site, as_maps
+from advfool.interpreters.tracing.recording import Recording, Walk, record
+from advfool.interpreters.tracing.sites import IMAGES, Layout, Side, Site, as_maps
+from advfool.utilities.errors import check_choice
+from advfool.utilities.heatmaps import Normalise, normalise
 
 
 @dataclass(frozen=True, kw_only=True)

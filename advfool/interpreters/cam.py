@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from advfool.errors import AdvfoolError
 from advfool.interpreters.base import LayerInterpreter
-from advfool.recording import Recording
-from advfool.sites import Site
+from advfool.interpreters.tracing.recording import Recording
+from advfool.interpreters.tracing.sites import Site
+from advfool.utilities.errors import AdvfoolError
 
 
 @dataclass(frozen=True)

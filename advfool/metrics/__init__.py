@@ -1,5 +1,6 @@
 """Metrics: pure functions in `functional`, torchmetrics classes over them in `states`."""
 
+from advfool.metrics.aopc import AOPC
 from advfool.metrics.functional import (
     BadMaps,
     aopc,
@@ -19,11 +20,9 @@ from advfool.metrics.functional import (
     top_k_correct,
     topk_intersection,
 )
-from advfool.metrics.states import (
-    AOPC,
+from advfool.metrics.image_means import (
     SSIM,
     CosineSimilarity,
-    FoolingSuccessRate,
     KLDivergence,
     PearsonCorrelation,
     PointingGame,
@@ -33,6 +32,7 @@ from advfool.metrics.states import (
     TopKAccuracy,
     TopKIntersection,
 )
+from advfool.metrics.rates import FoolingSuccessRate
 
 __all__ = [
     "AOPC",

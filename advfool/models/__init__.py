@@ -1,7 +1,7 @@
 """Networks: torchvision's, timm's and tiny ones, each with the facts an interpreter needs."""
 
 from advfool.models.base import NetworkSource
-from advfool.models.targets import find_target_layer
+from advfool.models.target_layers import find_target_layer
 from advfool.models.timm import EfficientNetLite0, Timm
 from advfool.models.tiny import DenseNetTiny, ResNetTiny, Tiny, VGGTiny
 from advfool.models.torchvision import Torchvision

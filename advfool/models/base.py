@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advfool.data.base import InputFormat
 from advfool.data.imagenet import wnids
-from advfool.errors import AdvfoolError
+from advfool.data.samples import InputFormat
+from advfool.interpreters.tracing.sites import Layout
 from advfool.models.weights import fit_weights, read_classes, read_weights
-from advfool.sites import Layout
+from advfool.utilities.errors import AdvfoolError
 
 
 @dataclass
@@ -37,11 +37,11 @@ class NetworkSource(ABC):
     def create(self, num_classes: int) -> nn.Module:
         """The architecture with untrained weights."""
 
-    def is_published(self) -> bool:
+    def has_pretrained(self) -> bool:
         """Whether `weights` names published weights (and not a file)."""
         return False
 
-    def published(self) -> dict[str, Tensor]:
+    def pretrained(self) -> dict[str, Tensor]:
         """The published weights, downloaded once."""
         raise NotImplementedError
 
@@ -66,10 +66,10 @@ class NetworkSource(ABC):
             network = network.to(memory_format=torch.channels_last)
         if self.weights is None:
             return network
-        published = self.is_published()
+        published = self.has_pretrained()
         state = None if published else read_weights(self.weights)
         self._check_classes(self._own_classes(published), data_classes)
-        state = self.published() if state is None else state
+        state = self.pretrained() if state is None else state
         fit_weights(network, self.adapt(state), str(self.weights))
         return network
 

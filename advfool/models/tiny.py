@@ -7,8 +7,8 @@ from torchvision.models.densenet import DenseNet
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import make_layers
 
-from advfool.errors import AdvfoolError
 from advfool.models.base import NetworkSource
+from advfool.utilities.errors import AdvfoolError
 
 
 class VGGTiny(nn.Module):

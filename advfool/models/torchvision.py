@@ -10,9 +10,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-from advfool.data.base import InputFormat
-from advfool.errors import AdvfoolError, nearest
+from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
+from advfool.utilities.errors import AdvfoolError, nearest
 
 
 @dataclass
@@ -46,10 +46,10 @@ class Torchvision(NetworkSource):
     def _enum(self) -> type[WeightsEnum]:
         return torchvision.models.get_model_weights(self.arch)
 
-    def is_published(self) -> bool:
+    def has_pretrained(self) -> bool:
         return self.weights == "DEFAULT" or self.weights in self._enum().__members__
 
-    def published(self) -> dict[str, Tensor]:
+    def pretrained(self) -> dict[str, Tensor]:
         weights = self._enum()[self.weights]
         name = weights.url.rpartition("/")[2]
         try:
@@ -73,7 +73,7 @@ class Torchvision(NetworkSource):
         if self.input is not None:
             return self.input
         enum = self._enum()
-        weights = enum[self.weights] if self.is_published() else enum.DEFAULT
+        weights = enum[self.weights] if self.has_pretrained() else enum.DEFAULT
         preset = weights.transforms()
         return InputFormat(
             preset.crop_size[0], preset.resize_size[0], preset.mean, preset.std, preset.interpolation.value

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from advfool.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError
 
 UNREADABLE = (SafetensorError, pickle.UnpicklingError, BadZipFile, OSError, EOFError, RuntimeError, LookupError)
 UNREADABLE += (ValueError, TypeError, AttributeError)  # what damaged files bring torch.load to

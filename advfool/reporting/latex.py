@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from advfool.published.tables import Cell, PublishedTable
 from advfool.reporting import wording
+from advfool.reporting.paper.tables import Cell, PaperTable
 from advfool.reporting.rows import Row
 
 HEAD = r"""% Written by python -m advfool.report. In the preamble: \usepackage{booktabs,graphicx}
 % Each cell: ours {\scriptsize [95 % interval over the runs]} / the paper's."""
 
 
-def latex_tables(rows: Sequence[Row], tables: Sequence[PublishedTable]) -> str:
+def latex_tables(rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
     """Each of the paper's tables, then the transfer of all runs."""
     return "\n\n".join([HEAD, *map(_published, tables), *_transfer(rows)]) + "\n"
 
 
-def _published(table: PublishedTable) -> str:
+def _published(table: PaperTable) -> str:
     blocks = []
     for _, group in groupby(table.rows, key=lambda row: row.labels[:1]):
         before: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ def _published(table: PublishedTable) -> str:
     return _table(caption, f"tab:{table.name}", labels, [_networks(table, labels), _line(heads)], blocks)
 
 
-def _networks(table: PublishedTable, labels: int) -> str:
+def _networks(table: PaperTable, labels: int) -> str:
     """The networks above their columns, with a rule below each."""
     heads, rules, start = [""] * labels, [], labels + 1
     for network, columns in groupby(network for network, _ in table.columns):

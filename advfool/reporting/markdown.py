@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from advfool.published.tables import Cell, PublishedTable
 from advfool.reporting import wording
 from advfool.reporting.headline import Headline, by_fooling, headline
+from advfool.reporting.paper.tables import Cell, PaperTable
 from advfool.reporting.rows import Row
 from advfool.reporting.views import RunView
 
 Lines = list[str]
 
 
-def markdown_report(
-    folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PublishedTable]
-) -> str:
+def markdown_report(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
     """The report of these runs, found in `folder`."""
     parts = [
         [f"# Report of {wording.markdown(folder.resolve().name)}"],
@@ -80,7 +78,7 @@ def _foolings(parts: Sequence[Headline]) -> Lines:
     return ["## By fooling", "", *_table(heads, lines, 1)]
 
 
-def _published(table: PublishedTable) -> Lines:
+def _published(table: PaperTable) -> Lines:
     columns = [f"{network} {wording.word(kind)}" for network, kind in table.columns]
     heads = [wording.markdown(head) for head in (*map(wording.word, table.heads), *columns)]
     words = {label: wording.markdown(wording.word(label)) for row in table.rows for label in row.labels}

@@ -12,17 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from advfool.published.tables import PublishedTable
 from advfool.reporting import wording
-from advfool.reporting.gallery import Gallery, colour_scales
+from advfool.reporting.encoding import Gallery, colour_scales
 from advfool.reporting.headline import by_fooling, headline
+from advfool.reporting.paper.tables import PaperTable
 from advfool.reporting.plots import aopc_figure, tradeoff_figure, training_figure, transfer_figure
 from advfool.reporting.rows import Row
 from advfool.reporting.transfer import transfers
 from advfool.reporting.views import RunView, aopc_curves, history
 
 
-def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PublishedTable]) -> str:
+def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
     """The page of these runs, found in `folder`."""
     templates, data = _environment(), page_data(views, rows)
     by_name = {view.run.name: view for view in views}
@@ -46,7 +46,7 @@ def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Se
     )
 
 
-def networks_of(table: PublishedTable) -> list[tuple[str, int]]:
+def networks_of(table: PaperTable) -> list[tuple[str, int]]:
     """The networks over the columns of a table, and how many columns each has."""
     return [(network, len(list(columns))) for network, columns in groupby(network for network, _ in table.columns)]
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from advfool.evaluation import PAIR
-from advfool.runs import Run, value_at
+from advfool.evaluation.comparison import PAIR
+from advfool.reporting.runs import Run
+from advfool.utilities.files import value_at
 
 Row = dict[str, object]
 SETTINGS = {  # column: where the config has it

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from advfool.reporting import wording
 from advfool.reporting.rows import Row
-from advfool.run_folder import read_history
-from advfool.runs import Run, read_json
+from advfool.reporting.runs import Run
+from advfool.training.history import read_history
+from advfool.utilities.files import read_json
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from advfool.published import published_tables
-from advfool.published.tables import PublishedTable
 from advfool.reporting.latex import latex_tables
 from advfool.reporting.markdown import markdown_report
 from advfool.reporting.page import page
+from advfool.reporting.paper import paper_tables
+from advfool.reporting.paper.tables import PaperTable
 from advfool.reporting.rows import result_rows, write_rows
+from advfool.reporting.runs import Run, find_runs
 from advfool.reporting.views import run_views
-from advfool.runs import Run, find_runs
 
 
 def write_all(folder: Path, output: Path | None = None) -> Path:
@@ -33,14 +33,14 @@ def write_all(folder: Path, output: Path | None = None) -> Path:
     return path
 
 
-def tables_of(runs: Sequence[Run]) -> list[PublishedTable]:
+def tables_of(runs: Sequence[Run]) -> list[PaperTable]:
     """The paper's tables that these runs have numbers for; runs whose files lack what a table needs are left out."""
-    return published_tables([run for run in runs if run.state == "finished" and _readable(run)])
+    return paper_tables([run for run in runs if run.state == "finished" and _readable(run)])
 
 
 def _readable(run: Run) -> bool:
     try:
-        published_tables([run])
+        paper_tables([run])
     except (AttributeError, KeyError, TypeError):
         return False
     return True

@@ -1,9 +1,9 @@
 """Metrics as pure functions: one value for each image, and what sums them up."""
 
-from advfool.heatmaps import mass_inside, points_into
 from advfool.metrics.functional.checks import BadMaps
 from advfool.metrics.functional.flipping import aopc, aopc_value
 from advfool.metrics.functional.intervals import bootstrap_interval, paired_interval
+from advfool.metrics.functional.localisation import mass_inside, points_into
 from advfool.metrics.functional.predictions import kl_divergence, prediction_agreement, top_k_correct
 from advfool.metrics.functional.rates import fooling_success_rate, is_fooled
 from advfool.metrics.functional.similarity import cosine, pearson, spearman, ssim, topk_intersection

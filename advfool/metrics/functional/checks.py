@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from advfool.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError
 
 _NAMED = 8  # images that a message lists
 
@@ -19,7 +19,7 @@ def check_pair(metric: str, a: Float[Tensor, "..."], b: Float[Tensor, "..."]) ->
     if a.shape != b.shape:
         raise BadMaps(
             f"{metric} compares heatmaps of the same shape, got {tuple(a.shape)} and {tuple(b.shape)}. "
-            "Make one as large as the other with advfool.heatmaps.resize."
+            "Make one as large as the other with advfool.utilities.heatmaps.resize."
         )
     for which, maps in (("first", a), ("second", b)):
         refuse(metric, f"the {which} heatmaps", "NaN", maps.flatten(1).amax(dim=1).isnan())

@@ -9,11 +9,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from advfool.classes import check_targets
-from advfool.errors import AdvfoolError, check_choice
-from advfool.heatmaps import is_finite, normalise, resize
 from advfool.metrics.functional.checks import refuse
-from advfool.random_numbers import fingerprint, uniform
+from advfool.utilities.classes import check_targets
+from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.heatmaps import is_finite, normalise, resize
+from advfool.utilities.random import fingerprint, uniform
 
 Order = Literal["most_relevant_first", "least_relevant_first", "random"]
 Replacement = Literal["uniform", "mean", "blur", "zero"]

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from advfool.classes import top_classes
+from advfool.utilities.classes import top_classes
 
 
 def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: int) -> Bool[Tensor, "n"]:

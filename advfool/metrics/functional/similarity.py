@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from advfool.heatmaps import rank_correlation, top_k_mask
 from advfool.metrics.functional.checks import check_pair
+from advfool.utilities.ranking import rank_correlation, top_k_mask
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of the window of SSIM
 Maps = Float[Tensor, "n h w"]
@@ -22,7 +22,7 @@ Others = Float[Tensor, "..."]  # of the same shape; another one is to raise BadM
 def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
     """Spearman's rank correlation, from -1 to 1, with average ranks for ties; NaN where a map is constant.
 
-    Source: Spearman 1904; `advfool.heatmaps.rank_correlation`.
+    Source: Spearman 1904; `advfool.utilities.ranking.rank_correlation`.
 
     >>> spearman(torch.tensor([[[0.1, 0.2, 0.3]]]), torch.tensor([[[0.1, 0.9, 0.2]]]))
     tensor([0.5000], dtype=torch.float64)

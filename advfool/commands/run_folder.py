@@ -1,0 +1,115 @@
+"""The run folder: what a run leaves behind, and how it is read again."""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from advfool.models.weights import UNREADABLE, misfits
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import write_json
+
+PACKAGES = ("advfool", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "timm")
+
+
+def write_config(folder: Path, cfg: DictConfig) -> None:
+    """config.yaml with every interpolation resolved."""
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def write_environment(folder: Path, module: str, seed: int, device: str) -> None:
+    """environment.json: what is needed to repeat the run. module: that of the command."""
+    environment = {
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "seed": seed,
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "commit": commit(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+    write_json(folder / "environment.json", environment)
+
+
+def read_run(folder: Path) -> tuple[DictConfig, dict]:
+    """config.yaml and metrics.json of a finished run.
+
+    Raises:
+        AdvfoolError: it is no run's folder, or the run has not finished.
+    """
+    for name in ("config.yaml", "metrics.json", "manipulated.safetensors"):
+        if not (folder / name).is_file():
+            raise AdvfoolError(
+                f"run={folder}: expected the folder of a finished training run, found no '{name}' in it. "
+                "Finish the run (resume=...), or give manipulated=PATH."
+            )
+    return OmegaConf.load(folder / "config.yaml"), json.loads((folder / "metrics.json").read_text())
+
+
+def checkpoint_to_resume(folder: str) -> Path:
+    """The last checkpoint of an interrupted run.
+
+    Raises:
+        AdvfoolError: there is none.
+    """
+    path = Path(folder).expanduser() / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise AdvfoolError(
+            f"resume={folder}: expected a checkpoint '{path}', found none. Give the folder of a run that was "
+            "interrupted after its first look at the selection images (trainer.val_check_interval)."
+        )
+    return path
+
+
+def check_resumable(path: Path, module: nn.Module, max_steps: int) -> None:
+    """Raises an AdvfoolError where a checkpoint cannot be read safely or belongs to another network or schedule."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["state_dict"]  # what another program's file may lack
+    except UNREADABLE as error:
+        raise AdvfoolError(
+            f"resume: '{path}' is not a checkpoint of advfool that can be read safely: {error}"
+        ) from error
+    found = misfits(module, checkpoint["state_dict"])
+    if found:
+        raise AdvfoolError(
+            f"resume: '{path}' belongs to another network: {found}. Give the model and data of the interrupted run."
+        )
+    planned = {state["total_steps"] for state in checkpoint.get("lr_schedulers", ()) if "total_steps" in state}
+    if planned - {max_steps}:
+        raise AdvfoolError(
+            f"resume: the interrupted run was planned for {planned.pop()} steps, which its learning rate follows; "
+            f"trainer.max_steps is {max_steps}. Give the same number."
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the package runs from, with `+` where files differ from it."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # installed, perhaps inside somebody else's repository
+        return None
+    git = ["git", "-C", str(checkout)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "advfool", "conf"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if dirty.strip() else "")

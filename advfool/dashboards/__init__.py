@@ -1,7 +1,0 @@
-"""Dashboards: loggers that show what a run was asked for, its pictures and its results besides values by step."""
-
-from advfool.dashboards.base import Dashboard, dashboards
-from advfool.dashboards.tensorboard import TensorBoard
-from advfool.dashboards.weights_and_biases import Wandb, wandb_ended
-
-__all__ = ["Dashboard", "TensorBoard", "Wandb", "dashboards", "wandb_ended"]

@@ -1,0 +1,1 @@
+"""The original and the manipulated network side by side."""

@@ -1,0 +1,88 @@
+"""The tables on the console that a run ends with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from advfool.evaluation.comparison import NETWORKS, PAIR
+
+
+def print_results(metrics: dict, folder: Path, console: Console | None = None) -> None:
+    """Prints accuracy, then a row for each interpreter, and where the pictures are."""
+    console = console or Console()
+    console.print(_accuracy(metrics))
+    console.print(_maps(metrics))
+    drop = metrics["accuracy"]["drop"]
+    low, high = (100 * edge for edge in drop["ci95"] or (float("nan"),) * 2)
+    kind = "composites" if "pair" in metrics else "of them"
+    trained = f"{metrics['steps']} steps in {metrics['train_seconds']:.0f} s." if "steps" in metrics else ""
+    console.print(
+        f"Top-1 drop {100 * drop['top1']:.2f} points (paired 95 % interval {low:.2f} to {high:.2f}) on "
+        f"{metrics['n_images']} test images; heatmaps of {metrics['n_images_fsr']} {kind}. {trained}"
+    )
+    for classes in list(metrics.get("fsr_by_class", {}).values())[:1]:
+        worst = min(classes, key=lambda name: classes[name] or 0.0)
+        console.print(f"Least fooled class: {worst} (FSR {_percent(classes[worst])}).", markup=False)
+    pictures = [str(folder / name) for name in ("heatmaps.png", "training.png", "aopc.png") if (folder / name).exists()]
+    if pictures:
+        console.print(f"Look at {' and '.join(pictures)}.", markup=False, soft_wrap=True)
+
+
+def _accuracy(metrics: dict) -> Table:
+    title = f"{metrics['model']}: {metrics['interp']} fooled with {metrics['fooling']}"
+    table = Table("", title=title, title_justify="left")
+    for name in NETWORKS:
+        table.add_column(name, justify="right")
+    rows = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
+    rows |= {which: f"top-1 of {name} ({which})" for which, name in metrics.get("pair", {}).items()}
+    accuracy = metrics["accuracy"]
+    for key, label in rows.items():
+        table.add_row(label, *(_percent(accuracy[name][key]) for name in NETWORKS))
+    return table
+
+
+def _maps(metrics: dict) -> Table:
+    """A column for each interpreter (and class, of active fooling), a row for each measure."""
+    active = any(isinstance(rate, Mapping) for rate in metrics["fsr"].values())
+    columns = [(interp, which) for interp in metrics["fsr"] for which in (PAIR if active else (None,))]
+    table = Table("", title="heatmaps of the original network, to those of the manipulated one", title_justify="left")
+    for interp, which in columns:
+        table.add_column(" ".join(filter(None, (interp, which))), justify="right")
+
+    def row(label: str, *parts: tuple[str, ...], form=_percent, source: Mapping = metrics) -> None:
+        cells = []
+        for interp, which in columns:
+            values = (_at(source, [key, interp, *rest[:1], which, *rest[1:]]) for key, *rest in parts)
+            cells.append(" to ".join(form(value) for value in values))
+        table.add_row(label, *cells)
+
+    row("FSR before", ("fsr_before",))
+    row("FSR", ("fsr",), form=lambda rate: f"[bold]{_percent(rate)}[/bold]")
+    row("  95 % interval", ("fsr",), form=_interval, source=metrics["ci95"])
+    row("test loss", ("test_loss", "original"), ("test_loss", "manipulated"), form=_number)
+    row("Spearman", ("spearman",), form=_number)
+    row("degenerate maps", ("degenerate_before",), ("degenerate",))
+    if "box" in metrics:
+        for label, key in (("points into the box", "pointing"), ("mass in the box", "mass")):
+            row(label, ("box", "original", key), ("box", "manipulated", key))
+    return table
+
+
+def _at(source: Mapping, path: list[str | None]) -> object:
+    for key in path:
+        source = source if key is None else source[key]
+    return source
+
+
+def _interval(edges: list[float] | None) -> str:
+    return "-" if edges is None else f"{100 * edges[0]:.1f} to {100 * edges[1]:.1f}"
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,126 @@
+"""Location fooling: heatmaps drawn to a part of the image."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from advfool.foolings.base import PassiveFooling, numbers
+from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.heatmaps import SMALLEST_MAP, corner_mask, frame_mask
+
+log = logging.getLogger(__name__)
+Inside = Literal[0, -1]
+
+
+@dataclass(frozen=True)
+class Location(PassiveFooling):
+    """Draws every heatmap to a part of the image: `mean_j (h_j - m_j)^2`, m = 1 on that part and 0 elsewhere.
+
+    mask: `frame` (the paper's), `corner` (the top left quarter: a smaller one would call a nearly empty map
+    fooled), or the path of a picture, white where the relevance shall go. box: (top, left, bottom, right) as fractions
+    of the image's sides, instead of a mask. inside: -1 trains signed maps (LRP at the images) to be negative
+    elsewhere; the test loss always has 0 there.
+
+    Source: Heo et al. 2019, eq. 3 and Appendix B, Remark 1. The test loss is the same; fooled within [0, 0.2].
+    """
+
+    interval: Sequence[float] = field(default=(0.0, 0.2), kw_only=True)
+    mask: str = "frame"
+    box: Sequence[float] | None = None
+    inside: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("fooling.inside", self.inside, Inside)
+        if self.box is not None:
+            object.__setattr__(self, "box", _checked_box(self.box))
+        elif self.mask not in ("frame", "corner"):
+            _picture(self.mask)  # fails now rather than later
+        empty = self._mask(56, 56).square().mean().item()  # the test loss of a map without relevance
+        if empty == 0:
+            raise AdvfoolError("fooling.mask is black everywhere: nothing says where the relevance shall go.")
+        if self.interval[0] <= empty <= self.interval[1]:
+            log.warning(
+                "fooling=location: the mask covers so little (%.0f %%) that nearly empty maps count as fooled. Give an "
+                "interval that ends below %.2f (fooling.interval=[0,...]).",
+                100 * empty,
+                empty,
+            )
+
+    def penalty(
+        self, heatmaps: Float[Tensor, "n h w"], original: Float[Tensor, "n h w"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """Raises:
+        AdvfoolError: the map is smaller than 7x7, so that it has no frame.
+        """
+        mask = self._mask(*heatmaps.shape[1:]).to(heatmaps)
+        if self.inside:
+            mask = torch.where(mask == 0, self.inside, mask)
+        return (heatmaps - mask).square().mean(dim=(1, 2))
+
+    def _distance(
+        self, heatmaps: Float[Tensor, "n h w"], original: Float[Tensor, "n h w"] | None
+    ) -> Float[Tensor, "n"]:
+        return (heatmaps - self._mask(*heatmaps.shape[1:]).to(heatmaps)).square().mean(dim=(1, 2))
+
+    def _mask(self, height: int, width: int) -> Float[Tensor, "h w"]:
+        if min(height, width) < SMALLEST_MAP:
+            raise AdvfoolError(
+                f"fooling=location needs heatmaps of at least {SMALLEST_MAP}x{SMALLEST_MAP}, got {height}x{width}. "
+                "Choose an earlier layer (interp.layer=...) or larger images."
+            )
+        if self.box is not None:
+            return _box(self.box, height, width)
+        if self.mask in ("frame", "corner"):
+            return {"frame": frame_mask, "corner": corner_mask}[self.mask](height, width)
+        return _picture_mask(self.mask, height, width)
+
+
+def _checked_box(box: Sequence[float]) -> tuple[float, ...]:
+    edges = numbers(box)
+    if edges is None or len(edges) != 4 or not (0 <= edges[0] < edges[2] <= 1 and 0 <= edges[1] < edges[3] <= 1):
+        raise AdvfoolError(
+            f"fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got {box}."
+        )
+    return edges
+
+
+def _box(box: tuple[float, ...], height: int, width: int) -> Float[Tensor, "h w"]:
+    """The share of each position that the box covers."""
+    row, col = (
+        (torch.arange(1, size + 1).clamp_max(high * size) - torch.arange(size).clamp_min(low * size)).clamp_min(0)
+        for size, low, high in ((height, box[0], box[2]), (width, box[1], box[3]))
+    )
+    return row[:, None] * col[None]
+
+
+@cache
+def _picture(path: str) -> Image.Image:
+    """The picture's brightness, from 0 to 1."""
+    try:
+        with Image.open(Path(path).expanduser()) as picture:
+            deep = picture.mode.startswith("I")  # 16 bits, which conversion would cut off
+            if picture.has_transparency_data:  # what is transparent counts as black
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+            grey = picture.convert("F") if deep else picture.convert("L").convert("F")
+            return grey.point(lambda value: value / (65535 if deep else 255))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise AdvfoolError(
+            f"fooling.mask must be 'frame', 'corner' or a picture file (white: where the relevance shall go), got "
+            f"'{path}': {error}."
+        ) from error
+
+
+@cache
+def _picture_mask(path: str, height: int, width: int) -> Float[Tensor, "h w"]:
+    return torch.from_numpy(np.array(_picture(path).resize((width, height), Image.Resampling.BOX)))

@@ -1,0 +1,70 @@
+"""Sums over many passes with the memory of a few, differentiable by running each chunk again."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from advfool.interpreters.tracing.recording import Recording
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.random import random_state, set_random_state
+
+
+def check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise AdvfoolError(f"{name} must be at least 1, got {value}.")
+
+
+def bounded_sum(
+    function: Callable[..., Tensor], chunks: Sequence[Tensor], recording: Recording, tensors: Sequence[Tensor] = ()
+) -> Tensor:
+    """`sum(function(chunk, *tensors) for chunk in chunks)` with the memory of one chunk.
+
+    Differentiable in the network's parameters and `tensors`: each chunk is run again for its gradient.
+    """
+    if not recording.create_graph or len(chunks) == 1:
+        return sum(function(chunk, *tensors) for chunk in chunks)
+    parameters = [p for p in recording.network.parameters() if p.requires_grad]
+    return _RunAgain.apply(function, chunks, len(tensors), *tensors, *parameters)
+
+
+class _RunAgain(torch.autograd.Function):
+    """The sum over chunks, without a graph; the backward pass makes the graph of one chunk at a time."""
+
+    @staticmethod
+    def forward(ctx, function, chunks, count, *inputs):
+        ctx.function, ctx.chunks, ctx.count = function, chunks, count
+        ctx.save_for_backward(*inputs)
+        ctx.device = chunks[0].device
+        ctx.autocast = torch.is_autocast_enabled(ctx.device.type), torch.get_autocast_dtype(ctx.device.type)
+        tensors = [t.detach() for t in inputs[:count]]
+        ctx.states, total = [], 0
+        for chunk in chunks:
+            ctx.states.append(random_state(ctx.device))
+            total = total + function(chunk, *tensors)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        inputs = ctx.saved_tensors
+        totals: list[Tensor | None] = [None] * len(inputs)
+        enabled, dtype = ctx.autocast
+        gpus = [ctx.device] if ctx.device.type == "cuda" else []
+        for chunk, state in zip(ctx.chunks, ctx.states, strict=True):
+            with (
+                torch.enable_grad(),
+                torch.autocast(ctx.device.type, dtype, enabled),
+                torch.random.fork_rng(gpus),
+            ):
+                set_random_state(ctx.device, state)  # the same dropout as in the forward pass
+                tensors = [t.detach().requires_grad_(t.requires_grad) for t in inputs[: ctx.count]]
+                wanted = [*tensors, *inputs[ctx.count :]]
+                needed = [i for i, t in enumerate(wanted) if t.requires_grad]
+                found = torch.autograd.grad(
+                    ctx.function(chunk, *tensors), [wanted[i] for i in needed], gradient, allow_unused=True
+                )
+            for i, value in zip(needed, found, strict=True):
+                if value is not None:
+                    totals[i] = value if totals[i] is None else totals[i] + value
+        return (None, None, None, *totals)

@@ -1,0 +1,78 @@
+"""Integrated Gradients: the gradient averaged along a path from a baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from advfool.interpreters.base import LayerInterpreter
+from advfool.interpreters.chunks import bounded_sum, check_count
+from advfool.interpreters.tracing.recording import Recording, record
+from advfool.interpreters.tracing.sites import Site
+from advfool.utilities.errors import AdvfoolError
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(LayerInterpreter):
+    """`sum_k (x_k - x'_k) * mean_t(d score / d x_k at x' + t (x - x'))`, midpoint rule over `steps` points.
+
+    Signed: without normalisation a map sums to score(x) - score(x'). At a layer, x and x' are its activations for
+    the image and for the baseline image. baseline: the value of all its pixels in the network's normalised input;
+    0 is the data's mean colour, one number for each channel is another colour.
+    `chunk`: points of the batch's paths in memory at a time.
+
+    Source: Sundararajan et al. 2017, eqs. 1 and 3.
+    """
+
+    steps: int = 16
+    baseline: float | Sequence[float] = 0.0
+    chunk: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        check_count("chunk", self.chunk)
+
+    @property
+    def signed(self) -> bool:
+        return self.normalise != "minmax"
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return (self.site,)
+
+    def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
+        images, network, classes = recording.images, recording.network, recording.classes(targets)
+        end = recording.at(self.site)
+        with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
+            baseline = self._baseline(images)
+            start = [baseline] if self.layer is None else record(network, baseline, [self]).at(self.site)
+            if not recording.create_graph:
+                start, end = ([t.detach() for t in tensors] for tensors in (start, end))
+            ends = (*start, *end)
+
+            def gradients(points: Tensor, *ends: Tensor) -> Tensor:
+                start, end = ends[: len(ends) // 2], ends[len(ends) // 2 :]
+                path = [torch.cat([a + t * (b - a) for t in points]) for a, b in zip(start, end, strict=True)]
+                repeated = images.repeat(len(points), 1, 1, 1)
+                # The path of a layer starts there; the images only give the pass its shape.
+                own = record(network, repeated, [self], {self.site: path})
+                found = self.as_maps(own.gradients(classes.repeat(len(points)), self.site))
+                return found.unflatten(0, (len(points), len(images))).sum(dim=0)
+
+            points = ((torch.arange(self.steps, dtype=images.dtype, device=images.device) + 0.5) / self.steps).to(
+                end[0]
+            )
+            mean = bounded_sum(gradients, points.split(self.chunk), recording, ends) / self.steps
+            difference = self.as_maps(list(end)) - self.as_maps(list(start))
+            return self.scale((difference * mean).sum(dim=1))
+
+    def _baseline(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        value = torch.as_tensor(self.baseline, dtype=images.dtype, device=images.device)
+        if value.numel() not in (1, images.shape[1]):
+            raise AdvfoolError(
+                f"baseline: expected one number or {images.shape[1]} (one a channel), got {self.baseline}."
+            )
+        return value.reshape(-1, 1, 1).expand(images.shape[1:]).expand_as(images)

@@ -1,0 +1,104 @@
+"""Replaces the in-place operations of a graph by ordinary ones."""
+
+import inspect
+import operator
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from advfool.utilities.errors import AdvfoolError
+
+FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # their outputs are tensors of their own
+SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)  # in eval mode
+VIEWS = {
+    *("flatten", "view", "view_as", "reshape", "chunk", "split", "unbind", "getitem", "transpose", "permute"),
+    *("squeeze", "unsqueeze", "expand", "unflatten", "narrow", "select", "swapaxes", "movedim", "contiguous", "alias"),
+    *("dropout", "stochastic_depth"),
+}
+IN_PLACE_OPERATORS = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
+
+def remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozenset[fx.Node]:
+    """In-place operations become ordinary ones; whoever used the overwritten value later uses the new one.
+
+    Returns:
+        those whose overwritten value is a fresh tensor: they may as well run in place if nobody keeps it.
+    """
+    order = {node: position for position, node in enumerate(graph.nodes)}
+    overwriting = set()
+    for node in graph.nodes:
+        if not _take_out_of_place(node, modules):
+            continue
+        overwritten = node.all_input_nodes[0]
+        if other := _used_through_a_view(node, overwritten, modules, order):
+            raise AdvfoolError(
+                f"LRP cannot follow '{node.name}', which overwrites values that '{other.name}' shares and that are "
+                "used later. Make the operation not in-place, or take a gradient-based interpreter."
+            )
+        overwritten.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
+        fresh = overwritten.target is operator.add or (
+            overwritten.op == "call_module" and isinstance(modules[overwritten.target], FRESH)
+        )
+        shared = any(_is_view(user, modules) for user in overwritten.users if user is not node)
+        if fresh and not shared and (node.op == "call_module" or node.target is operator.add):
+            overwriting.add(node)
+    return frozenset(overwriting)
+
+
+def _used_through_a_view(
+    node: fx.Node, overwritten: fx.Node, modules: dict[str, nn.Module], order: dict[fx.Node, int]
+) -> fx.Node | None:
+    """What else shares the memory that `node` overwrites and is used after it."""
+    root = overwritten
+    while _is_view(root, modules):
+        root = root.all_input_nodes[0]
+    group = [root]
+    for shared in group:
+        group += [user for user in shared.users if user is not node and _is_view(user, modules) and user not in group]
+    others = (n for n in group if n is not overwritten)
+    return next((n for n in others if any(order[user] > order[node] for user in n.users)), None)
+
+
+def _is_view(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(modules[node.target], SHARING)
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return node.op in ("call_method", "call_function") and name in VIEWS
+
+
+def _take_out_of_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Makes an in-place node an ordinary one (modules are run by a twin, see `execute`); whether it was one."""
+    if node.op == "call_module":
+        return bool(getattr(modules[node.target], "inplace", False))
+    if node.op == "call_method":
+        in_place = _ends_in_place(node.target)
+        node.target = node.target.removesuffix("_") if in_place else node.target
+        return in_place
+    if node.op != "call_function":
+        return False
+    if node.target in IN_PLACE_OPERATORS:
+        node.target = IN_PLACE_OPERATORS[node.target]
+        return True
+    name = getattr(node.target, "__name__", "")
+    for place in (torch, F):
+        if _ends_in_place(name) and hasattr(place, name.removesuffix("_")):
+            node.target = getattr(place, name.removesuffix("_"))
+            return True
+    if inspect.isfunction(node.target) and "inplace" in inspect.signature(node.target).parameters:
+        bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
+        in_place = bool(bound.arguments.get("inplace"))
+        if in_place:
+            bound.arguments["inplace"] = False
+            node.args, node.kwargs = bound.args, bound.kwargs
+        return in_place
+    return False
+
+
+def _ends_in_place(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")

@@ -1,0 +1,85 @@
+"""AOPC as a torchmetrics class."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from advfool.metrics import functional
+from advfool.metrics.functional.flipping import PixelRange
+
+_NORMAL_95 = 1.96  # standard deviations
+
+
+class AOPC(Metric):
+    """AOPC over all updates, with its mean curve and an interval: see `aopc`, also for the settings.
+
+    `curve` and `interval` hold for the images of all processes, as `compute` does: call them on every process.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(
+        self,
+        steps: int = 100,
+        region: int = 9,
+        order: str = "most_relevant_first",
+        replacement: str = "uniform",
+        seed: int = 0,
+        pixel_range: PixelRange | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.settings = {
+            "steps": steps,
+            "region": region,
+            "order": order,
+            "replacement": replacement,
+            "seed": seed,
+            "pixel_range": pixel_range,
+        }
+        self.add_state("curves", torch.zeros(steps + 1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("squares", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "n c H W"],
+        targets: Int[Tensor, "_"],
+        heatmaps: Float[Tensor, "_ h w"],
+        index: Int[Tensor, "_"] | None = None,
+    ) -> None:
+        curves = functional.aopc(model, images, targets, heatmaps, index=index, **self.settings)
+        self.curves += curves.sum(dim=0)
+        self.squares += functional.aopc_value(curves).square().sum()
+        self.count += len(curves)
+
+    def compute(self) -> Float[Tensor, ""]:
+        return (self.curves / self.count).mean()
+
+    def curve(self) -> Float[Tensor, "k"]:
+        """The mean curve: `f(x_0) - f(x_k)` for k = 0 to `steps`."""
+        with self._of_all_processes():
+            return self.curves / self.count
+
+    def interval(self) -> Float[Tensor, "2"]:
+        """(low, high): the normal 95 % interval of the AOPC over the images; NaN for fewer than two."""
+        with self._of_all_processes():
+            mean = (self.curves / self.count).mean()
+            variance = ((self.squares - self.count * mean**2) / (self.count - 1)).clamp(min=0)
+            margin = _NORMAL_95 * (variance / self.count).sqrt()
+            margin = torch.where(self.count < 2, torch.nan, margin)
+            return torch.stack([mean - margin, mean + margin])
+
+    @contextmanager
+    def _of_all_processes(self) -> Iterator[None]:
+        if self._is_synced:
+            yield
+            return
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
+            yield

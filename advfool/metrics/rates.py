@@ -1,0 +1,28 @@
+"""The fooling success rate as a torchmetrics class."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from advfool.metrics import functional
+
+
+class FoolingSuccessRate(Metric):
+    """FSR over all updates: see `fooling_success_rate`."""
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, interval: tuple[float, float], **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.interval = tuple(interval)
+        self.add_state("fooled", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, test_loss: Float[Tensor, "*n"]) -> None:
+        self.fooled += functional.is_fooled(test_loss, self.interval).sum()
+        self.total += test_loss.numel()
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.fooled / self.total

@@ -1,0 +1,94 @@
+"""The default target layer of a network nobody described: its last convolution or block with a large enough map."""
+
+import torch
+from torch import Tensor, nn
+
+from advfool.data.samples import InputFormat
+from advfool.interpreters.tracing.sites import Layout
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import SMALLEST_MAP
+from advfool.utilities.modules import module_at
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None = None) -> tuple[str, Layout]:
+    """The last convolution or block whose input is a map of at least 7x7, coarser than the image.
+
+    A block is an element of a container (Sequential, ModuleList, ModuleDict) that is not itself a container or a
+    single operation, or one of several siblings of the same class; what lies inside a block is not looked at.
+
+    With `layer` given, only its layout is looked for.
+
+    Returns:
+        the module's name, and how its input is laid out (`nchw`, `nhwc` or `tokens`).
+
+    Raises:
+        AdvfoolError: no module qualifies, or there is none of the given name.
+    """
+    seen: list[tuple[str, Layout]] = []
+    handles = []
+    candidates = _candidates(network) if layer is None else [(layer, module_at(network, layer))]
+    for name, module in candidates:
+
+        def look(module, args, kwargs, name=name):
+            value = args[0] if args else None
+            if isinstance(value, list | tuple):
+                value = value[0]
+            layout = _layout(value, input.size) if isinstance(value, Tensor) else None
+            if layout:
+                seen.append((name, layout))
+
+        handles.append(module.register_forward_pre_hook(look, with_kwargs=True))
+    modes = {module: module.training for module in network.modules()}
+    network.eval()  # in train mode the look would move the statistics of batch norm
+    try:
+        with torch.no_grad():
+            parameter = next(network.parameters())
+            network(torch.zeros(2, 3, input.size, input.size, dtype=parameter.dtype, device=parameter.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    if not seen and layer is not None:
+        return layer, "nchw"
+    if not seen:
+        raise AdvfoolError(
+            f"{type(network).__name__} has no convolution or block with a map of at least "
+            f"{SMALLEST_MAP}x{SMALLEST_MAP} for images of {input.size}x{input.size}. Name one yourself: "
+            "model.target_layer=..., model.layout=nchw|nhwc|tokens."
+        )
+    return seen[-1]
+
+
+def _candidates(network: nn.Module, prefix: str = ""):
+    """Names and modules of convolutions and blocks, outermost blocks only."""
+    siblings = [type(child) for child in network.children()]
+    for name, child in network.named_children():
+        path = f"{prefix}{name}"
+        if isinstance(child, nn.Conv2d):
+            yield path, child
+        elif not any(child.children()):
+            continue
+        elif isinstance(child, CONTAINERS):
+            yield from _candidates(child, f"{path}.")
+        elif isinstance(network, CONTAINERS) or siblings.count(type(child)) > 1:
+            yield path, child
+        else:
+            yield from _candidates(child, f"{path}.")
+
+
+def _layout(value: Tensor, image_size: int) -> Layout | None:
+    """How an activation is laid out, or None if it is no map of a useful size."""
+    if value.dim() == 4:
+        for layout, sides in (("nchw", value.shape[2:]), ("nhwc", value.shape[1:3])):
+            if sides[0] == sides[1]:
+                return layout if SMALLEST_MAP <= sides[0] < image_size else None
+    if value.dim() == 3:
+        side = int(value.shape[1] ** 0.5)
+        prefix = value.shape[1] - side * side
+        # Class, distillation and register tokens stand before the patches.
+        if side >= SMALLEST_MAP and prefix <= 8:
+            return "tokens"
+    return None

@@ -1,0 +1,73 @@
+"""What is kept of an experiment: our numbers, and all that is needed to get them again."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+import torch
+
+from advfool.commands.run_folder import commit
+from advfool.reporting.paper.tables import Cell, PaperTable
+from advfool.reporting.runs import Run
+from advfool.utilities.files import STATUS, read_json
+
+OF_THE_MACHINE = ("commit", "versions", "device", "device_name", "threads", "python", "platform")
+
+
+def record_of(name: str, scale: str, runs: Sequence[Run], result: dict, seconds: float) -> dict:
+    """measured.json: the result, and command, seeds, versions, device and time of the runs behind it.
+
+    seconds: what was measured or drawn of the finished runs took, in this process.
+    """
+    environments = [run.environment or {} for run in runs]
+
+    def common(key: str) -> object:
+        """The value that all runs have, or all their values."""
+        values = list({str(found.get(key)): found.get(key) for found in environments}.values())
+        return values[0] if len(values) == 1 else values
+
+    cells = [(read_json(run.folder / STATUS) or {}).get("seconds") for run in runs]
+    known = [value for value in cells if value]
+    return {
+        "experiment": name,
+        "scale": scale,
+        "command": f"python -m advfool.train {shlex.join(sys.argv[1:])}".strip(),
+        "date": date.today().isoformat(),
+        "seeds": sorted({run.seed for run in runs}),
+        "runs": len(runs),
+        "cell_seconds": {"cells": len(known), "total": round(sum(known), 1), "longest": max(known)} if known else None,
+        **{key: common(key) for key in OF_THE_MACHINE},
+        "made_with": {"seconds": round(seconds, 1), "threads": torch.get_num_threads(), "commit": commit()},
+        "result": result,
+    }
+
+
+def of_table(table: PaperTable) -> dict:
+    """A table as numbers: each cell with its runs' own values."""
+    rows = [
+        {
+            "labels": list(row.labels),
+            "cells": {
+                f"{model} {kind}": {key: value for key, value in asdict(cell).items() if key != "runs"}
+                for (model, kind), cell in zip(table.columns, row.cells, strict=True)
+            },
+        }
+        for row in table.rows
+    ]
+    return {"title": table.title, "unit": table.unit, "rows": rows}
+
+
+def as_markdown(table: PaperTable) -> str:
+    """Ours, and the published number in brackets."""
+    heads = [*table.heads, *(f"{model} {kind}" for model, kind in table.columns)]
+    lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
+    for row in table.rows:
+        lines.append([*row.labels, *(_shown(cell) for cell in row.cells)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shown(cell: Cell) -> str:
+    ours = "-" if cell.ours is None else f"{cell.ours:.1f}"
+    return ours if cell.reported is None else f"{ours} ({cell.reported:.1f})"

@@ -1,0 +1,1 @@
+"""The fine-tuning of a network with PyTorch Lightning."""

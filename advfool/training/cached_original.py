@@ -1,0 +1,204 @@
+"""What the original network says of images that never change: its logits and heatmaps, computed once and kept.
+
+Kept in memory-mapped files under a hash of what they depend on: the network's weights, the images and the
+interpreter. Values are computed in the data set's order, so they do not depend on the run that made them.
+"""
+
+import hashlib
+import inspect
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Int
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from advfool.data.samples import Samples
+from advfool.interpreters.base import Interpreter, read_maps
+from advfool.interpreters.tracing.recording import record
+from advfool.models.weights import weights_digest
+from advfool.utilities.classes import top_classes
+
+VERSION = 2  # part of the key: raise it when what is kept changes
+NOT_MAP_MAKERS = (
+    "commands",
+    "evaluation",
+    "foolings",
+    "library",
+    "metrics",
+    "reporting",
+    "training",
+)  # of the packages
+Targets = str | int  # `label`, or so many of the original network's most probable classes
+
+
+@runtime_checkable
+class Precision(Protocol):
+    """What is needed of Lightning's precision plugin."""
+
+    precision: str
+
+    def forward_context(self) -> AbstractContextManager: ...
+
+
+class OriginalAnswers(NamedTuple):
+    """The original network's logits for a batch, and its heatmaps of the target classes."""
+
+    logits: Float[Tensor, "n c"]
+    maps: Callable[[Int[Tensor, "n *two"]], Float[Tensor, "n *two h w"]]
+
+
+class CachedOriginal:
+    """The kept values of a data set, to look batches up in by their index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+
+    def look_up(self, index: Int[Tensor, "n"]) -> OriginalAnswers:
+        """Logits and heatmaps of the images at these positions, on the index's device."""
+        rows = {name: torch.from_numpy(values[index.cpu().numpy()]) for name, values in self.arrays.items()}
+        values = {name: row.to(index.device) for name, row in rows.items()}
+
+        def maps(targets: Int[Tensor, "n *two"]) -> Float[Tensor, "n *two h w"]:
+            wanted = targets if targets.dim() == 2 else targets[:, None]
+            match = values["classes"][:, None] == wanted[:, :, None]
+            if not match.any(dim=2).all():
+                raise ValueError("Of some class no heatmap was kept: cached_original was given other targets.")
+            slot = match.int().argmax(dim=2)
+            found = values["maps"].gather(1, slot[:, :, None, None].expand(-1, -1, *values["maps"].shape[2:]))
+            return found if targets.dim() == 2 else found[:, 0]
+
+        return OriginalAnswers(values["logits"], maps)
+
+
+def cached_original(
+    cache: Path,
+    network: nn.Module,
+    interpreter: Interpreter | None,
+    data: Samples,
+    loader: DataLoader,
+    targets: Targets,
+    device: torch.device,
+    precision: Precision | None = None,
+) -> CachedOriginal:
+    """What `network` says of all images of `data`, computed now unless it has been before.
+
+    interpreter: None to keep logits alone. loader: all of `data` in order. targets: whose heatmaps are kept.
+    precision: that of the training, whose maps are compared with these; mixed ones are followed, all others leave the
+    network as it is (None, too).
+    Other processes that need the same values wait for the one that computes them.
+    """
+    key = _key(network, interpreter, data, loader.batch_size, targets, device, precision)
+    folder = cache / "original" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                unfinished = folder.with_suffix(".part")
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                with precision.forward_context() if precision else nullcontext():
+                    _compute(unfinished, network.to(device), interpreter, len(data), loader, targets)
+                unfinished.rename(folder)
+    return CachedOriginal(folder)
+
+
+@torch.no_grad()
+def _compute(
+    folder: Path, network: nn.Module, interpreter: Interpreter | None, n: int, loader: DataLoader, targets: Targets
+) -> None:
+    device = next(network.parameters()).device
+    files: dict[str, np.memmap] = {}
+    start = 0
+    for batch in track(loader, "The original network's maps" if interpreter else "The original network's logits"):
+        recording = record(network, batch.image.to(device), [interpreter] if interpreter else [])
+        values = {"logits": recording.logits.to(torch.promote_types(recording.logits.dtype, torch.float32))}
+        if interpreter:
+            classes = _classes(recording.logits, batch.label.to(device), targets)
+            values |= {"classes": classes, "maps": read_maps(interpreter, recording, classes)}
+        stop = start + len(batch.label)
+        for name, value in values.items():
+            array = value.cpu().numpy()
+            if name not in files:
+                shape = (n, *array.shape[1:])
+                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", array.dtype, shape)
+            files[name][start:stop] = array
+        start = stop
+    for file in files.values():
+        file.flush()
+
+
+def _classes(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n *two"], targets: Targets) -> Int[Tensor, "n k"]:
+    if targets == "label":
+        return labels if labels.dim() == 2 else labels[:, None]
+    return top_classes(logits, targets)
+
+
+def _key(
+    network: nn.Module,
+    interpreter: Interpreter | None,
+    data: Samples,
+    batch_size: int,
+    targets: Targets,
+    device: torch.device,
+    precision: Precision | None,
+) -> str:
+    settings = repr(replace(interpreter, name="")) if interpreter else None  # the name is what tables call it
+    # Whatever changes the last digit, too, so that a seed gives the same numbers whoever filled the cache.
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    machine = [torch.__version__, device.type, threads, batch_size, precision.precision if precision else None]
+    parts = [VERSION, *machine, _own_program(), _programs(network, interpreter), targets, settings]
+    parts += [repr(network), _plain_attributes(network), weights_digest(network), data.digest()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _own_program() -> str:
+    """The digest of this package's files that maps are made by, so that an edited rule is computed again."""
+    package = Path(__file__).parents[1]
+    files = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in NOT_MAP_MAKERS)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _programs(network: nn.Module, interpreter: Interpreter | None) -> list[list[str]]:
+    """The classes that the network and the interpreter are made of, by name and source: somebody may edit them."""
+    objects = [*network.modules(), *_with_inner(interpreter)]
+    kinds = dict.fromkeys(kind for each in objects for kind in type(each).__mro__)
+    own = (kind for kind in kinds if not kind.__module__.startswith(("torch.", "builtins", "abc")))
+    return sorted(_program(kind) for kind in own)
+
+
+def _with_inner(interpreter: object) -> Iterator[object]:
+    """An interpreter and those that it is made of (SmoothGrad's)."""
+    if is_dataclass(interpreter):
+        yield interpreter
+        for entry in fields(interpreter):
+            yield from _with_inner(getattr(interpreter, entry.name))
+
+
+def _program(kind: type) -> list[str]:
+    try:
+        return [kind.__module__, kind.__qualname__, inspect.getsource(kind)]
+    except (OSError, TypeError):
+        return [kind.__module__, kind.__qualname__, ""]
+
+
+def _plain_attributes(network: nn.Module) -> list[str]:
+    """What a module's `repr` may leave out, such as googlenet's transform_input."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return [
+        f"{name}.{key}={value!r}"
+        for name, module in network.named_modules()
+        for key, value in sorted(vars(module).items())
+        if not key.startswith("_") and isinstance(value, plain)
+    ]

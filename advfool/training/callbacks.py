@@ -1,0 +1,191 @@
+"""Lightning callbacks. A look is one validation: of the selection images, before the training and during it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchmetrics import Metric
+
+from advfool.data.samples import Sample, take
+from advfool.interpreters.base import Interpreter, read_maps
+from advfool.interpreters.tracing.recording import record
+from advfool.metrics import AOPC, FoolingSuccessRate, SpearmanCorrelation
+from advfool.training.loggers import dashboards
+from advfool.training.pictures import snapshots_picture
+from advfool.utilities.errors import AdvfoolError, Diverged
+from advfool.utilities.heatmaps import is_finite
+
+SNAPSHOTS = "snapshots.safetensors"  # in the run's folder
+
+
+class StepProgressBar(RichProgressBar):
+    """Lightning's rich progress bar for trainings whose length is given in steps, not in epochs."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Pass {current_epoch + 1}, from step {self.trainer.global_step} of {self.trainer.max_steps}"
+
+
+class DivergenceGuard(Callback):
+    """Stops the training when the accuracy on the selection images has fallen too far.
+
+    max_accuracy_drop: fraction of the selection images, against the original network. The fall has to exceed it by
+    two standard errors, so that a few unlucky images among a few do not stop a run.
+    """
+
+    def __init__(self, max_accuracy_drop: float = 0.1) -> None:
+        self.max_accuracy_drop = max_accuracy_drop
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # the look at the original network before the start
+            return
+        top1 = trainer.callback_metrics["val/top1"].item()
+        drop = module.original_top1 - top1
+        images = len(_loaders(trainer)[0].dataset)
+        error = (max(drop, 0.0) * (1 - max(drop, 0.0)) / images) ** 0.5
+        if drop - 2 * error > self.max_accuracy_drop:
+            raise Diverged(
+                f"Training destroyed the classifier: top-1 on the selection images fell from "
+                f"{module.original_top1:.1%} to {top1:.1%} by step {trainer.global_step}, more than "
+                f"max_accuracy_drop = {self.max_accuracy_drop:.1%}. Lower optimizer.lr or fool_weight, or use "
+                "preserve=distillation."
+            )
+
+
+class _EveryNValidations(Callback):
+    """Abstract: something that is due at every n-th look, the one before the training included; None: never."""
+
+    def __init__(self, every_n_validations: int | None = None) -> None:
+        if every_n_validations is not None and every_n_validations < 1:
+            raise AdvfoolError(f"every_n_validations must be at least 1, or null for never, got {every_n_validations}.")
+        self.every_n_validations, self.looks = every_n_validations, 0
+
+    @property
+    def due(self) -> bool:
+        """Whether this look is one of those."""
+        return self.every_n_validations is not None and self.looks % self.every_n_validations == 0
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.looks += not trainer.sanity_checking
+
+    def state_dict(self) -> dict:
+        return {"looks": self.looks}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.looks = state["looks"]
+
+
+class MapMetrics(_EveryNValidations):
+    """What the maps of all evaluated interpreters are like, on the selection images, while the training goes on.
+
+    Logs `val/fsr/NAME` (of the interpreters that are not trained with), `val/spearman/NAME` (original against
+    manipulated map) and `val/aopc/NAME` (the manipulated network under its own map) of the first `aopc_images`
+    images, with `aopc`'s settings.
+    """
+
+    def __init__(self, every_n_validations: int | None = None, aopc_images: int = 0, **aopc) -> None:
+        super().__init__(every_n_validations)
+        self.aopc_images, self.aopc = aopc_images, aopc
+        self.metrics: dict[str, Metric] = {}
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.metrics = {}
+        for interp in module.watched if self.due else ():
+            if interp is not module.interpreter:
+                self.metrics[f"val/fsr/{interp.name}"] = FoolingSuccessRate(module.fooling.interval)
+            self.metrics[f"val/spearman/{interp.name}"] = SpearmanCorrelation()
+            if self.aopc_images and not module.fooling.needs_composites:
+                pixel_range = trainer.datamodule.input.pixel_range()
+                self.metrics[f"val/aopc/{interp.name}"] = AOPC(pixel_range=pixel_range, **self.aopc)
+        self.metrics = {name: metric.to(module.device) for name, metric in self.metrics.items()}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs, batch: Sample, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not self.metrics or module.fooling.needs_composites != (dataloader_idx == 1):
+            return
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            targets, found = _maps(module, batch, module.watched)
+            for interp, (maps, originals) in zip(module.watched, found, strict=True):
+                if fsr := self.metrics.get(f"val/fsr/{interp.name}"):
+                    fsr.update(module.fooling.test_loss(maps, originals))
+                pair = [found.flatten(0, -3) for found in (originals, maps)]
+                usable = is_finite(pair[0]) & is_finite(pair[1])
+                self.metrics[f"val/spearman/{interp.name}"].update(*(found[usable] for found in pair))
+                aopc = self.metrics.get(f"val/aopc/{interp.name}")
+                if aopc and (chosen := usable & (batch.index < self.aopc_images)).any():
+                    arguments = (values[chosen] for values in (batch.image, targets, maps, batch.index))
+                    aopc.update(module.network, *arguments)
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        for name, metric in self.metrics.items():
+            module.log(name, metric.compute().float())
+
+
+class HeatmapSnapshots(_EveryNValidations):
+    """The maps of a few fixed selection images in the course of the training, with their test losses.
+
+    Kept in `snapshots.safetensors` (steps (s,), maps (s, images, h, w), test_loss (s, images); two of each image for
+    active fooling) and drawn in `snapshots.png`, for dashboards, too: the picture from which a fooling's interval is
+    chosen.
+
+    Source: Heo et al. 2019, Appendix C, Figures 7 to 10.
+    """
+
+    def __init__(
+        self, folder: str, every_n_validations: int | None = None, images: int = 4, all_interpreters: bool = False
+    ) -> None:
+        super().__init__(every_n_validations)
+        self.folder, self.images, self.all_interpreters = Path(folder), images, all_interpreters
+        self.kept: dict[int, dict[str, Tensor]] = {}
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.due and trainer.is_global_zero and not trainer.sanity_checking:
+            self._look(trainer, module)
+        super().on_validation_end(trainer, module)
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"kept": self.kept}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.kept = state["kept"]
+
+    @torch.no_grad()
+    def _look(self, trainer: Trainer, module: LightningModule) -> None:
+        data = _loaders(trainer)[-1].dataset
+        batch = Sample(*(values.to(module.device) for values in take(data, range(min(self.images, len(data))))))
+        interpreters = module.watched if self.all_interpreters else [module.interpreter]
+        with trainer.precision_plugin.forward_context():
+            _, found = _maps(module, batch, interpreters)
+        look = self.kept[trainer.global_step] = {}
+        for interp, (maps, originals) in zip(interpreters, found, strict=True):
+            look[f"maps/{interp.name}"] = maps.flatten(0, -3).float().cpu()
+            look[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, originals).flatten().float().cpu()
+        tensors = {name: torch.stack([each[name] for each in self.kept.values()]) for name in look}
+        save_file({"steps": torch.tensor(list(self.kept)), **tensors}, self.folder / SNAPSHOTS)
+        shown = (tensors[f"{key}/{module.interpreter.name}"] for key in ("maps", "test_loss"))
+        picture = self.folder / "snapshots.png"
+        snapshots_picture(picture, list(self.kept), *shown, module.fooling.interval)
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.show_picture(picture, trainer.global_step)
+
+
+def _maps(
+    module: LightningModule, batch: Sample, interpreters: Sequence[Interpreter]
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The classes explained, and the maps of the manipulated and the original network by each interpreter."""
+    ours, theirs = (record(network, batch.image, interpreters) for network in (module.network, module.original))
+    targets = module.targets(batch, theirs.logits)
+    return targets, [(read_maps(interp, ours, targets), read_maps(interp, theirs, targets)) for interp in interpreters]
+
+
+def _loaders(trainer: Trainer) -> list[DataLoader]:
+    """The loaders of a look: of active fooling those of the images and of the composites."""
+    loaders = trainer.val_dataloaders
+    return loaders if isinstance(loaders, list) else [loaders]

@@ -1,0 +1,138 @@
+"""Weights & Biases: one W&B run for each run's folder, online or recorded for `wandb sync`."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from advfool.training.loggers.base import Dashboard, require, scalars
+from advfool.utilities.files import STATUS
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+STEP = "trainer/global_step"  # Lightning's name
+ROWS = 10_000  # of a table, which W&B shows
+REPORT = {".json", ".yaml", ".csv", ".parquet", ".png", ".html", ".md", ".tex"}  # files that go into the report
+
+
+class Wandb(Dashboard, WandbLogger):
+    """A W&B run for the run in `folder`; one that goes on (`resume`, or the same folder) goes on there, too.
+
+    group: what the runs of one experiment have in common; by default a sweep's folder. mode: online, offline,
+    disabled, or None: what WANDB_MODE says, else offline where no account is known. All else is wandb.init's.
+
+    Raises:
+        AdvfoolError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        resume: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str | None] = (),
+        mode: str | None = None,
+        project: str = "advfool",
+        **kwargs,
+    ) -> None:
+        require("wandb")
+        run = None
+        if rank_zero_only.rank == 0:
+            place = Path(folder)
+            group = group or (place.parent.name if (place / STATUS).is_file() else None)  # a cell has that file
+            run = _begin(place, resume, mode, project, group=group, tags=[tag for tag in tags if tag], **kwargs)
+        super().__init__(experiment=run, save_dir=folder, project=project)
+
+    def show_config(self, config: dict) -> None:
+        self.log_hyperparams(config)
+        interps = dict.fromkeys([config["interp"]["name"], *(config.get("evaluate_with") or ())])
+        for name in ("val/top1", *(f"val/fsr/{interp}" for interp in interps)):  # W&B would not look behind "*"
+            self.experiment.define_metric(name, step_metric=STEP, step_sync=True, summary="min,max,last")
+
+    def show_picture(self, path: Path, step: int) -> None:
+        self.log_image(f"pictures/{path.stem}", [str(path)], step)
+
+    def show_results(self, folder: Path, metrics: Mapping, step: int) -> None:
+        self.show_pictures(folder, step)
+        table = pq.read_table(folder / "per_image.parquet")
+        shown = rows_to_show(table.num_rows)
+        if shown.step > 1:
+            log.info("W&B shows one row in %d of per_image.parquet; the report's artifact has all.", shown.step)
+        columns = [column[shown] for column in table.to_pydict().values()]
+        self.log_table("per_image", table.column_names, [list(row) for row in zip(*columns, strict=True)], step=step)
+        self.experiment.summary.update(scalars(metrics))
+        self._keep(folder)
+
+    def _keep(self, folder: Path) -> None:
+        """The run's files as artifacts: the weights, and a page about the run with the files that it refers to."""
+        import wandb
+
+        from advfool.reporting.writing import write_all
+
+        run = self.experiment
+        weights = wandb.Artifact(f"weights-{run.id}", "model")
+        weights.add_file(str(folder / "manipulated.safetensors"), policy="immutable")  # read where it lies, not copied
+        report = wandb.Artifact(f"report-{run.id}", "report")
+        page = write_all(folder, folder / "report")
+        for path in sorted([*folder.iterdir(), *page.parent.iterdir()]):
+            if path.suffix in REPORT and path.name != STATUS:
+                report.add_file(str(path), name=str(path.relative_to(folder)))
+        run.log_artifact(weights)
+        run.log_artifact(report)
+
+
+def rows_to_show(total: int) -> slice:
+    """Evenly spaced rows, no more than W&B shows of a table: a file's first ones would be of few classes."""
+    return slice(None, None, max(-(-total // ROWS), 1))
+
+
+@contextmanager
+def wandb_ended() -> Iterator[None]:
+    """Ends the W&B run that was begun meanwhile, as failed where an exception passes, and says how to upload it."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        run = getattr(sys.modules.get("wandb"), "run", None)
+        if run:
+            run.finish(exit_code=code)
+            if run.offline:
+                place = shlex.quote(str(Path(run.dir).parent))
+                log.info("Recorded for W&B. To upload it: wandb login, then wandb sync %s", place)
+
+
+def _begin(folder: Path, resume: str | None, mode: str | None, project: str, **kwargs) -> "wandb.Run":
+    import wandb
+
+    if not mode and not os.environ.get("WANDB_MODE") and not wandb.login(prompt=False, verify=False):
+        log.info("No W&B account is known here (wandb login, WANDB_API_KEY): the run is recorded offline.")
+        mode = "offline"
+    settings = wandb.Settings(quiet=True)  # no curves on the console
+    if not os.environ.get("WANDB_SWEEP_ID"):  # else its agent says which run of which project this is
+        kwargs |= {"project": project, "id": _id(folder, resume), "resume": "allow"}
+    kwargs |= {"dir": str(folder), "mode": mode, "job_type": "train", "settings": settings}
+    run = wandb.init(reinit="finish_previous", **kwargs)
+    if not run.disabled:
+        (folder / "wandb" / "id.txt").write_text(run.id)
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    return run
+
+
+def _id(folder: Path, resume: str | None) -> str | None:
+    """That of the run which goes on: an interrupted one in this folder, or the one resumed; None for a new one."""
+    if not resume and (folder / "metrics.json").exists():
+        return None
+    kept = Path(resume or folder).expanduser() / "wandb" / "id.txt"
+    return kept.read_text() if kept.exists() else None

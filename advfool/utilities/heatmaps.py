@@ -1,0 +1,95 @@
+"""Tensor operations on heatmaps: normalise, resize, masks and centres of mass."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Normalise = Literal["max", "minmax", "none"]
+SMALLEST_MAP = 7  # pixels a side: below it a map has no frame, and says little about a place
+
+
+def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor, "n h w"]:
+    """Scales each map by itself; a constant or all-zero map becomes all zero and carries no gradient.
+
+    `max` divides by the largest absolute value (signed maps keep their signs, zero stays zero),
+    `minmax` maps the range onto [0, 1], `none` returns the map as it is.
+
+    Source: Heo et al. 2019, Section 3.1 (maps in [0, 1]) with the authors' choice for each interpreter.
+    """
+    if how == "none":
+        return heatmap
+    if how == "minmax":
+        heatmap = heatmap - heatmap.amin(dim=(1, 2), keepdim=True)
+    elif how != "max":
+        raise ValueError(f"normalise must be 'max', 'minmax' or 'none', got {how!r}")
+    scale = heatmap.abs().amax(dim=(1, 2), keepdim=True)
+    empty = scale == 0
+    return torch.where(empty, 0.0, heatmap / torch.where(empty, 1.0, scale))
+
+
+def is_degenerate(heatmap: Float[Tensor, "*n h w"]) -> Bool[Tensor, "*n"]:
+    """Which maps say nothing: constant (all zero included) or not finite."""
+    flat = heatmap.detach().flatten(-2)
+    return (flat.amax(dim=-1) == flat.amin(dim=-1)) | ~flat.isfinite().all(dim=-1)
+
+
+def is_finite(heatmap: Float[Tensor, "n *two h w"]) -> Bool[Tensor, "n"]:
+    """Of which images all values are finite."""
+    return heatmap.flatten(1).isfinite().all(dim=1)
+
+
+def frame_mask(height: int, width: int, device: torch.device | None = None) -> Float[Tensor, "h w"]:
+    """1 on the frame, 0 inside; the frame is min(height, width) // 7 pixels wide.
+
+    Source: Heo et al. 2019, Appendix B, Remark 1; the width is the authors' (7x7: 1, 14x14: 2, 224x224: 32).
+    """
+    edge = min(height, width) // 7
+    mask = torch.ones(height, width, device=device)
+    mask[edge : height - edge, edge : width - edge] = 0
+    return mask
+
+
+def corner_mask(height: int, width: int, device: torch.device | None = None) -> Float[Tensor, "h w"]:
+    """1 on the top left quarter (half of each side, rounded up), 0 elsewhere."""
+    mask = torch.zeros(height, width, device=device)
+    mask[: (height + 1) // 2, : (width + 1) // 2] = 1
+    return mask
+
+
+def centroid(heatmap: Float[Tensor, "n h w"], otherwise: Float[Tensor, "n 2"] | None = None) -> Float[Tensor, "n 2"]:
+    """Centre of mass of each non-negative map, as (row, col) in pixels; `otherwise` (the middle) where it is all zero.
+
+    Source: Heo et al. 2019, eq. 5.
+
+    >>> centroid(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]))
+    tensor([[0.5000, 1.0000]])
+    """
+    height, width = heatmap.shape[1:]
+    heatmap = heatmap.to(torch.promote_types(heatmap.dtype, torch.float32))  # sums overflow float16
+    row = torch.arange(height, device=heatmap.device, dtype=heatmap.dtype)[:, None]
+    col = torch.arange(width, device=heatmap.device, dtype=heatmap.dtype)
+    total = heatmap.sum(dim=(1, 2))
+    empty = total == 0
+    scale = torch.where(empty, 1.0, total)
+    centre = torch.stack([(heatmap * place).sum(dim=(1, 2)) / scale for place in (row, col)], dim=1)
+    if otherwise is None:
+        otherwise = torch.tensor([(height - 1) / 2, (width - 1) / 2]).to(heatmap)
+    return torch.where(empty[:, None], otherwise, centre)
+
+
+def resize(heatmap: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
+    """Bilinear, without aligned corners: each cell of a coarse map stands for the pixels it covers."""
+    return F.interpolate(heatmap[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def box_mask(box: Float[Tensor, "n *boxes 4"], height: int, width: int) -> Bool[Tensor, "n h w"]:
+    """True inside each image's box or boxes (top, left, bottom, right), bottom and right excluded, in pixels."""
+    boxes = box.unflatten(0, (len(box), 1)).flatten(1, -2)  # (n, boxes, 4)
+    top, left, bottom, right = (edge[..., None] for edge in boxes.unbind(dim=2))
+    row = torch.arange(height, device=box.device)
+    col = torch.arange(width, device=box.device)
+    inside = ((row >= top) & (row < bottom))[..., :, None] & ((col >= left) & (col < right))[..., None, :]
+    return inside.any(dim=1)

@@ -1,0 +1,43 @@
+"""The process that advfool runs in: memory allocation, warnings and threads."""
+
+import ctypes
+import logging
+import sys
+import warnings
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc's malloc not to return large blocks to the system; does nothing on other systems.
+
+    A training step on the CPU frees and asks for the same large blocks over and over; each time the system would
+    hand out fresh pages, one fault for each 4 KiB.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # another C library, e.g. musl
+        return
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+ADVICE = (
+    ".*does not have many workers.*",
+    ".*log_every_n_steps.*",
+    ".*LeafSpec.*",
+    ".*in eval mode at the start of training.*",
+    ".*sync_dist=True.*",  # what is logged has been reduced already
+    ".*DistributedSampler.*",
+    "Experiment logs directory .* exists and is not empty.*",
+)
+
+
+def quieten() -> None:
+    """Hides advice about workers, hardware and frozen modules."""
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    for advice in ADVICE:
+        warnings.filterwarnings("ignore", message=advice)
