@@ -12,7 +12,7 @@ args ?=
 runs ?= runs
 BASE ?=
 
-.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all lint format bench golden clean
+.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all lint format docs bench golden clean
 
 help:  ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 15
@@ -61,6 +61,10 @@ lint: setup  ## Style and common mistakes
 format: setup  ## Formats the code and mends what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## The documentation site, in build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "The site: build/docs/index.html"
 
 bench: setup  ## Costs as ratios measured in one run: heatmaps and steps, metrics, evaluation
 	$(BIN)/python benchmarks/costs.py

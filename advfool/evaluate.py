@@ -3,12 +3,12 @@
 from omegaconf import DictConfig
 
 from advfool.commands.cli import command
-from advfool.train import result
+from advfool.commands.objectives import result
 
 
 @command("evaluate", result)
 def main(cfg: DictConfig) -> float:
-    """One evaluation, of a finished run or of any two state dicts."""
+    """Do one evaluation, of a finished run or of two files of weights."""
     from advfool.commands.evaluate import evaluate
 
     return evaluate(cfg)

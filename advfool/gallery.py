@@ -7,7 +7,7 @@ from advfool.commands.cli import command
 
 @command("gallery")
 def main(cfg: DictConfig) -> None:
-    """Draws the picture and says where it is."""
+    """Draw the picture and say where it is."""
     from advfool.commands.gallery import draw_gallery
 
     draw_gallery(cfg)

@@ -8,8 +8,8 @@ from advfool.commands.cli import command
 
 @command("pretrain")
 def main(cfg: DictConfig) -> None:
-    """Trains what `cfg` describes, unless it is cached, and says where the weights are."""
-    from advfool.training.pretraining import pretrained_weights
+    """Train what the configuration describes, unless it is cached, and say where the weights are."""
+    from advfool.commands.pretrained import pretrained_weights
 
     print(f"Weights of {cfg.model.name}: {pretrained_weights(cfg)}")
 

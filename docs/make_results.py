@@ -1,12 +1,13 @@
-"""`python docs/make_results.py`: writes the tables and figures of experiments/*/digits into the README."""
+"""`python docs/make_results.py`: writes what experiments/*/digits holds into docs/results.md and README.md."""
 
 import json
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+RESULTS, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 BEGIN, END = "<!-- results: python docs/make_results.py -->", "<!-- end of results -->"
+NETWORKS = ("vgg_tiny", "resnet_tiny", "densenet_tiny")  # of the table in the README
 TITLES = {  # of the tables, with what each network's cell has
     "table1": "Table 1: FSR in %, evaluated with gradcam / lrp_t / simplegrad_t",
     "table2": "Table 2: FSR in % of active fooling, evaluated with gradcam / lrp_t / lrp",
@@ -24,14 +25,14 @@ FIGURES = {
 }
 
 
-def record(name: str) -> dict:
-    """measured.json of an experiment."""
-    return json.loads((ROOT / "experiments" / name / "digits" / "measured.json").read_text())
+def rows_of(name: str) -> list[dict]:
+    """Read the rows of an experiment's measured.json."""
+    return json.loads((ROOT / "experiments" / name / "digits" / "measured.json").read_text())["result"]["rows"]
 
 
 def table(name: str) -> str:
     """A row for each fooling, a column for each network: ours, and the published numbers in brackets."""
-    rows = record(name)["result"]["rows"]
+    rows = rows_of(name)
     networks = list(dict.fromkeys(column.rsplit(" ", 1)[0] for column in rows[0]["cells"]))
     lines = [["", *networks], ["---"] * (1 + len(networks))]
     for row in rows:
@@ -42,6 +43,26 @@ def table(name: str) -> str:
             known = any(cell["reported"] is not None for cell in cells)
             line.append(f"{ours} ({theirs})" if known and not network.endswith("_2") else ours)
         lines.append(line)
+    return _as_markdown(lines)
+
+
+def matched() -> str:
+    """The README's table: FSR of the interpreter trained with, and top-1 after the fooling."""
+    accuracy = {tuple(row["labels"]): row["cells"] for row in rows_of("table3")}
+    before = (f"{network} ({_number(accuracy['original', '-'][f'{network} top1']['ours'])} %)" for network in NETWORKS)
+    lines = [["fooling", "interpreter", *before], ["---", "---", *("---:" for _ in NETWORKS)]]
+    for row in rows_of("table1"):
+        fooling, interp = row["labels"]
+        cells = [
+            f"{_number(row['cells'][f'{network} {interp}']['ours'])} % / "
+            f"{_number(accuracy[fooling, interp][f'{network} top1']['ours'])} %"
+            for network in NETWORKS
+        ]
+        lines.append([f"`{fooling}`", f"`{interp}`", *cells])
+    return _as_markdown(lines)
+
+
+def _as_markdown(lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -49,24 +70,29 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def section() -> str:
-    """What stands between the marks."""
-    parts = [f"**{title}**\n\n{table(name)}" for name, title in TITLES.items()]
+def everything() -> str:
+    """All tables and figures, for docs/results.md."""
+    parts = [f"### {title}\n\n{table(name)}" for name, title in TITLES.items()]
     for name, title in FIGURES.items():
         pictures = sorted((ROOT / "experiments" / name / "digits").glob("*.png"))
         if not pictures:
             raise FileNotFoundError(f"experiments/{name}/digits has no picture: make {name} record")
-        shown = pictures[0].relative_to(ROOT)
         folder = f"experiments/{name}/digits"
-        more = f" ([all {len(pictures)}]({folder}))" if len(pictures) > 1 else ""
-        parts.append(f"<details><summary>{title}</summary>\n\n![{title}]({shown}){more}\n\n</details>")
+        more = f"\n\nThe folder `{folder}` has all {len(pictures)} pictures." if len(pictures) > 1 else ""
+        parts.append(f"### {title}\n\n![{title}](../{folder}/{pictures[0].name}){more}")
     return "\n\n".join(parts)
 
 
-def page() -> str:
-    """The README with the section as the records have it."""
-    return re.sub(f"(?<={BEGIN}\n).*?(?={END})", lambda _: f"\n{section()}\n\n", README.read_text(), flags=re.DOTALL)
+def pages() -> dict[Path, str]:
+    """The pages with their generated sections as the records have them."""
+    return {page: _with_section(page, section()) for page, section in ((RESULTS, everything), (README, matched))}
+
+
+def _with_section(page: Path, section: str) -> str:
+    pattern = f"(?<={BEGIN}\n).*?(?={END})"
+    return re.sub(pattern, lambda _: f"\n{section}\n\n", page.read_text(), flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    README.write_text(page())
+    for path, text in pages().items():
+        path.write_text(text)

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
-from PIL import Image
 
-install_import_hook("advfool", "typechecking.check")  # before anything of advfool is imported
+from tests.helpers import typechecking
 
-from advfool.models import DenseNetTiny, ResNetTiny, VGGTiny  # noqa: E402
+install_import_hook("advfool", f"{typechecking.__name__}.check")  # before anything of advfool is imported
 
-TINY = {
-    "vgg_tiny": (VGGTiny, "features.14"),
-    "resnet_tiny": (ResNetTiny, "layer3.1"),
-    "densenet_tiny": (DenseNetTiny, "features.denseblock2.denselayer4"),
-}
+from tests.helpers.networks import TINY, build_tiny  # noqa: E402
+from tests.helpers.photos import make_photos  # noqa: E402
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser):
@@ -41,17 +41,6 @@ def tiny(request):
     return build_tiny(request.param)
 
 
-def build_tiny(name: str, dtype=torch.float64):
-    build, layer = TINY[name]
-    torch.manual_seed(0)
-    network = build().to(dtype)
-    network.train()
-    with torch.no_grad():  # running statistics of real activations, not the initial 0 and 1
-        for _ in range(20):
-            network(torch.randn(16, 3, 56, 56, dtype=dtype))
-    return network.eval(), layer
-
-
 @pytest.fixture
 def photo_folder(tmp_path) -> Path:
     """train/ and val/ with two classes of generated JPEGs."""
@@ -59,13 +48,6 @@ def photo_folder(tmp_path) -> Path:
         for label in ("cat", "dog"):
             make_photos(tmp_path / "photos" / split / label, count)
     return tmp_path / "photos"
-
-
-def make_photos(folder: Path, count: int, size: tuple[int, int] = (80, 64)) -> None:
-    folder.mkdir(parents=True)
-    for i in range(count):
-        pixels = (torch.rand(size[1], size[0], 3) * 255).to(torch.uint8).numpy()
-        Image.fromarray(pixels).save(folder / f"{i}.jpg")
 
 
 @pytest.fixture(scope="session")

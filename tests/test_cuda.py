@@ -4,10 +4,6 @@ import copy
 
 import pytest
 import torch
-from conftest import TINY, build_tiny
-from test_noise import RandomData
-from test_parameter_gradients import INTERPRETERS
-from test_training import SMALL, metrics_of, run, without_times
 
 from advfool.data import InputFormat
 from advfool.evaluation.attacks import pgd
@@ -16,9 +12,15 @@ from advfool.foolings import Active, CenterMass, Location, TopK
 from advfool.interpreters import LRP, GradCAM
 from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
-from advfool.metrics import AOPC, SpearmanCorrelation, aopc, spearman, ssim
+from advfool.metrics import AOPC, ImageMean, aopc, spearman, ssim
+from tests.helpers.command import SMALL, metrics_of, run, without_times
+from tests.helpers.data import RandomData
+from tests.helpers.interpreters import INTERPRETERS
+from tests.helpers.networks import TINY, build_tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
 GPU = "trainer=gpu"
 
 
@@ -62,9 +64,9 @@ def test_networks_of_which_a_part_is_trained(memory_format, frozen):
 @pytest.mark.parametrize("fooling", [Location(), TopK(), CenterMass(), Active(c1=0, c2=1)])
 def test_foolings_are_those_of_the_cpu(fooling):
     shape = (5, 2, 14, 14) if fooling.needs_composites else (5, 14, 14)
-    maps, reference = torch.rand(shape, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
+    maps, original = torch.rand(shape, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
     for measure in (fooling.penalty, fooling.test_loss):
-        assert torch.allclose(measure(maps.cuda(), reference.cuda()).cpu(), measure(maps, reference), atol=1e-12)
+        assert torch.allclose(measure(maps.cuda(), original.cuda()).cpu(), measure(maps, original), atol=1e-12)
 
 
 def test_metrics_are_those_of_the_cpu():
@@ -80,7 +82,7 @@ def test_metrics_are_those_of_the_cpu():
     assert torch.allclose(there.cpu(), expected, atol=1e-9)  # the noise is the same, too
     for metric, arguments in (
         (AOPC(**options).cuda(), (network, images.cuda(), targets.cuda(), maps.cuda())),
-        (SpearmanCorrelation().cuda(), (maps.cuda(), other.cuda())),
+        (ImageMean("spearman").cuda(), (maps.cuda(), other.cuda())),
     ):
         metric.update(*arguments)
         assert metric.compute().device.type == "cuda"

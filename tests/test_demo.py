@@ -1,7 +1,8 @@
 """The main job reaches its numbers: the command of `make demo`, and the same on the other tiny networks."""
 
 import pytest
-from test_training import metrics_of, run
+
+from tests.helpers.command import metrics_of, run
 
 
 @pytest.mark.parametrize(

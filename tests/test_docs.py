@@ -1,31 +1,31 @@
-"""The pages: their Python runs, their commands compose, their links lead somewhere, the list of names is up to date."""
+"""The tutorials run from their first to their last file, and every command of the pages composes."""
 
-import importlib.util
 import re
 import runpy
 import shlex
 import sys
-from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from test_training import run_here
 
 from advfool.models import ResNetTiny
 from advfool.utilities.config import conf_dir
+from tests.helpers.command import run_here
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-FOOL = DOCS / "tutorial_fool_your_model.md"
-AUDIT = DOCS / "tutorial_audit_an_interpreter.md"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+FOOL = DOCS / "how_to" / "fool_your_model.md"
+AUDIT = DOCS / "how_to" / "audit_an_interpreter.md"
+
+
 FEW_STEPS = ["trainer.max_steps=4", "trainer.val_check_interval=2", "aopc.images=0", "pictures=0"]
 FASTER = {  # what the tests put in the place of the tutorials' own settings
     FOOL: {'("train", 100), ("val", 40)': '("train", 16), ("val", 6)', "epochs = 10": "epochs = 1"}
-    | {"max_steps=600": "max_steps=3"},
+    | {"steps=600": "steps=3, max_accuracy_drop=1, accelerator='cpu', progress=False"},
     AUDIT: {"LEVELS = [0, 0.1, 0.2, 0.4]": "LEVELS = [0, 0.4]", "draws=3, images=300": "draws=1, images=40"}
     | {"range(500)": "range(40)"},
 }
@@ -48,10 +48,11 @@ def write_files(page: Path, folder: Path) -> list[Path]:
     files = []
     for text in blocks(page, "python", "yaml"):
         name = re.match(r"(?:# @package _global_\n)?# ([\w/.]+\.(?:py|yaml))\b", text)
-        assert name, f"{page.name}: a block does not begin with its file's name: {text[:60]}"
+        if name is None:  # an example that belongs into no file; tests/docs/test_site.py runs it
+            continue
         file = folder / name[1]
         file.parent.mkdir(parents=True, exist_ok=True)
-        for given, faster in FASTER[page].items():
+        for given, faster in FASTER.get(page, {}).items():
             text = text.replace(given, faster)
         file.write_text(text)
         files.append(file)
@@ -81,7 +82,7 @@ def test_a_model_of_ones_own_is_fooled_from_python_and_from_the_command_line(wor
         if file.suffix == ".py":
             runpy.run_path(str(file), run_name="__main__")
     assert "FSR" in capsys.readouterr().out
-    assert (workplace / "my_network_fooled.pt").is_file()
+    assert (workplace / "my_result" / "manipulated.safetensors").is_file()
     (command,) = [words for words in commands(FOOL) if words[0] == "advfool.train" and "-m" not in words]
     done = run_here(command[0], [*command[1:], *FEW_STEPS, "hydra.run.dir=run"])
     assert done.returncode == 0, done.stderr
@@ -125,8 +126,7 @@ def composable(command: list[str]) -> tuple[str, list[list[str]]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_composes(page, workplace):
-    if page in FASTER:
-        write_files(page, workplace)
+    write_files(page, workplace)
     for command in commands(page):
         if "--help" in command:
             continue
@@ -136,34 +136,3 @@ def test_every_command_composes(page, workplace):
                 cfg = compose(name, overrides)
             if name == "train":
                 assert None not in (cfg.fool_weight, cfg.optimizer.lr), command
-
-
-def slug(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_relative_link_leads_somewhere(page):
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    for address in re.findall(r"\]\(([^)\s]+)\)", prose):
-        if re.match(r"[a-z]+:", address):
-            continue
-        path, _, anchor = address.partition("#")
-        target = page.parent / path if path else page
-        assert target.exists(), f"{page.name}: {address}"
-        if anchor and target.suffix == ".md":
-            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
-            assert anchor in map(slug, headings), f"{page.name}: {address}"
-
-
-@pytest.mark.parametrize(("name", "written"), [("make_api", "PAGE"), ("make_results", "README")])
-def test_what_is_written_by_a_script_is_up_to_date(name, written):
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert getattr(script, written).read_text() == script.page(), f"run: python docs/{name}.py"
-
-
-def test_every_page_is_linked_to():
-    linked = set(chain.from_iterable(re.findall(r"\]\((?:docs/)?([\w.]+\.md)[)#]", page.read_text()) for page in PAGES))
-    assert {page.name for page in PAGES} - linked - {"README.md"} == set()

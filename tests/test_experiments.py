@@ -7,23 +7,27 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from conftest import make_photos
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from test_paper import a_run
-from test_training import SMALL, run_here
 
 from advfool.reporting.paper import publish
 from advfool.reporting.paper.publish import MAKERS
 from advfool.utilities.config import conf_dir
+from tests.helpers.command import SMALL, run_here
+from tests.helpers.photos import make_photos
+from tests.helpers.runs import a_run
 
 OPTIONS = [*SMALL, "trainer.max_steps=4", "trainer.val_check_interval=2", "pictures=0"]
+
+
 FAST = {
     "fig4a": ["+scale.measure.aopc.replacement=zero", "scale.measure.aopc.images=6", "scale.measure.aopc.steps=3"],
     "fig4b": ["scale.measure.noise={levels:[0,0.2],draws:2,images:20}"],
     "fig4c": ["scale.measure.pgd={images:8,epsilon:0.01,step:0.005,steps:2}", "+scale.measure.plain.weights=null"],
     "fig5b": ["evaluate_with.smoothgrad.samples=2"],
 }
+
+
 FILES = {
     "table1": ["table1.md"],
     "table2": ["table2.md"],
@@ -113,12 +117,12 @@ def test_an_experiment_ends_with_its_table_or_figure(name, tmp_path):
     assert record["experiment"] == name
     assert record["scale"] == "digits"
     assert record["seeds"] == ([0, 1] if name == "table1" else [0])
-    assert record["made_with"]["seconds"] > 0
+    assert record["made_with"]["seconds"] >= 0  # there, however fast
     assert (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", list(MAKERS))
-def test_an_experiment_without_its_runs_has_to_wait(name, tmp_path, caplog):
+def test_an_experiment_without_finished_runs_is_skipped(name, tmp_path, caplog):
     other = a_run(model="another", fooling="another")
     folder = tmp_path / "cell"
     folder.mkdir()
@@ -127,7 +131,7 @@ def test_an_experiment_without_its_runs_has_to_wait(name, tmp_path, caplog):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         scale = OmegaConf.to_container(compose("train", [f"experiment={name}"]).scale, resolve=True)
     assert publish(name, tmp_path, scale) is None
-    assert f"No run of {name} has finished" in caplog.text
+    assert f"{name} is skipped: no finished run" in caplog.text
 
 
 def test_at_imagenet_scale_with_two_processes(tmp_path):

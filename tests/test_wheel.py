@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from test_paper import a_run
+from tests.helpers.runs import a_run
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,4 +1,4 @@
-"""What the entry points share: where conf/ lies, and how a command ends on an expected error."""
+"""What the commands share: how Hydra runs them, how a sweep ends, and how expected errors are shown."""
 
 import os
 import subprocess
@@ -14,61 +14,57 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from advfool.commands.sweep import Begin, Sweep, run_cell
+from advfool.commands.schema import EvaluateKeys, TrainKeys
+from advfool.commands.sweep import Begin, Result, Sweep, Task, run_in_sweep
 from advfool.utilities.config import about_a_value, conf_dir
 from advfool.utilities.errors import AdvfoolError
 
+SCHEMAS = {"train": TrainKeys, "evaluate": EvaluateKeys}
+
 
 def command(
-    config_name: str,
-    result: Callable[[Path], object] | None = None,
-    at_end: Callable[[Sweep], object] | None = None,
-) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Makes a task a Hydra command that reports expected errors as a message, with their exit code.
+    config_name: str, result: Result | None = None, at_end: Callable[[Sweep], object] | None = None
+) -> Callable[[Task], Callable[[], None]]:
+    """Make a task a Hydra command that shows expected errors as a message and exits with their code.
 
-    A multirun is a sweep (see `advfool.sweeps`) that ends with an account of its cells, `at_end` and exit code 1 if any
-    of them failed; `result` reads from a cell's folder what the task returned. A cell that Lightning would start more
-    processes for is run as a command of its own, because those processes start with the command line of the first.
+    A multirun is a sweep (see `advfool.commands.sweep`): it ends with a summary of its runs, `at_end`, and exit code 1
+    if any of them failed. A run that Lightning would start more processes for is done by a command of its own, because
+    those processes start with the command line of the first.
+
+    Args:
+        config_name: of the configuration, which is also the command's name.
+        result: reads from a run's folder what the task returned.
+        at_end: what is done with the finished sweep.
     """
 
-    def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
+    def decorate(task: Task) -> Callable[[], None]:
         @wraps(task)
         def main() -> None:
             failures: list[AdvfoolError] = []
 
             @wraps(task)
             def job(cfg: DictConfig) -> object:
-                folder = Path(HydraConfig.get().runtime.output_dir)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    alone = partial(_run_alone, config_name, result)
-                    run = alone if _starts_processes(cfg) else task
-                    return run_cell(run, cfg, folder, result or (lambda _: None), _slurm_process())
+                    return _run_of_sweep(task, cfg, config_name, result)
                 try:
                     return task(cfg)
                 except (AdvfoolError, OmegaConfBaseException) as problem:
-                    error = problem if isinstance(problem, AdvfoolError) else about_a_value(problem)
-                    failures.append(error)
+                    failures.append(problem if isinstance(problem, AdvfoolError) else about_a_value(problem))
                     return None
 
             Begin.sweep = None
-            well = True
             try:
-                try:
-                    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
-                except SystemExit:  # Hydra's answer to an error outside the cells; a worker was killed, say
-                    if Begin.sweep is None:
-                        raise
-                    well = False
-                    _say("The sweep was broken off by the error above. It goes on when the command is given again.")
+                well = _run_hydra(job, config_name)
                 if Begin.sweep:
                     well = _end(Begin.sweep, at_end) and well
             except KeyboardInterrupt:
                 if Begin.sweep:
-                    Begin.sweep.tell()
-                _say("Interrupted. A sweep goes on when the command is given again, a single run with resume=FOLDER.")
+                    Begin.sweep.report()
+                _say("Interrupted. To resume: give the command of a sweep again, of a single run with resume=FOLDER.")
                 sys.exit(130)
             except AdvfoolError as error:
                 failures.append(error)
+                well = False
             if failures:
                 _say(f"error: {failures[0]}")
                 sys.exit(failures[0].exit_code)
@@ -80,9 +76,28 @@ def command(
     return decorate
 
 
+def _run_hydra(job: Task, config_name: str) -> bool:
+    """Run Hydra; return whether the sweep, if it is one, was not stopped by an error outside its runs."""
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+    except SystemExit:  # Hydra's answer to an error outside the runs; a worker was killed, say
+        if Begin.sweep is None:
+            raise
+        _say("The sweep was stopped by the error above. Give the command again to resume it.")
+        return False
+    return True
+
+
+def _run_of_sweep(task: Task, cfg: DictConfig, config_name: str, result: Result | None) -> object:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    run = partial(_run_alone, config_name, result) if _starts_processes(cfg) else task
+    schema = SCHEMAS.get(config_name, TrainKeys)
+    return run_in_sweep(run, cfg, folder, result or (lambda _: None), _slurm_process(), schema)
+
+
 def _end(sweep: Sweep, at_end: Callable[[Sweep], object] | None) -> bool:
-    """The account of a sweep, then what is made of its runs."""
-    well = sweep.tell()
+    """Print the summary of a sweep, then make what is made of its runs; return whether no run failed."""
+    well = sweep.report()
     if at_end:
         at_end(sweep)
     return well
@@ -93,7 +108,7 @@ def _say(text: str) -> None:
 
 
 def _starts_processes(cfg: DictConfig) -> bool:
-    """Whether Lightning will start further processes on this machine (and not find them started by Slurm)."""
+    """Tell whether Lightning will start further processes on this machine (and not find them started by Slurm)."""
     trainer = cfg.get("trainer") or {}
     many = trainer.get("devices", 1) not in (0, 1) or trainer.get("num_nodes", 1) != 1
     return many and not str(trainer.get("strategy")).startswith("single") and not _in_slurm()
@@ -106,12 +121,12 @@ def _in_slurm() -> bool:
 
 
 def _slurm_process() -> int:
-    """The number of this process among those that Slurm has started for a cell."""
+    """Return the number of this process among those that Slurm has started for a run."""
     return int(os.environ.get("SLURM_PROCID", 0)) if _in_slurm() else 0
 
 
-def _run_alone(config_name: str, result: Callable[[Path], object] | None, cfg: DictConfig) -> object:
-    """The current cell of a sweep as a single run, with its own overrides and folder."""
+def _run_alone(config_name: str, result: Result | None, cfg: DictConfig) -> object:
+    """Do the current run of a sweep as a single run, with its own overrides and folder."""
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     line = [sys.executable, "-m", f"advfool.{config_name}", *hydra_cfg.overrides.task]
@@ -128,5 +143,5 @@ def _run_alone(config_name: str, result: Callable[[Path], object] | None, cfg: D
 
 
 def _quoted(text: str) -> str:
-    """A value for Hydra's command line."""
+    """Quote a value for Hydra's command line."""
     return f"'{text.replace(chr(39), chr(92) + chr(39))}'"

@@ -11,15 +11,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
+from advfool.commands.pretrained import with_pretrained_weights
 from advfool.data.base import DataModule
 from advfool.data.folders import read_image, test_transform
 from advfool.data.imagenet import wnids, words
 from advfool.data.samples import InputFormat
 from advfool.evaluation.pictures import GalleryRow, gallery_picture
 from advfool.interpreters import Interpreter
-from advfool.library.explain import named_interpreter
+from advfool.library.interpreters import named_interpreter
 from advfool.models import NetworkSource
-from advfool.training.pretraining import with_pretrained_weights
 from advfool.utilities.config import build
 from advfool.utilities.errors import AdvfoolError, nearest
 
@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 
 
 def draw_gallery(cfg: DictConfig) -> Path:
-    """Draws `cfg.output`: a row for each of `cfg.models`, a column for each of `cfg.interps`.
+    """Draw one image's heatmaps: a row for each network, a column for each interpreter.
+
+    Args:
+        cfg: the configuration; `output` is the picture.
 
     Raises:
         AdvfoolError: a model, an interpreter, the image or the target does not exist or does not fit.
@@ -53,7 +56,7 @@ def _row(cfg: DictConfig, model: str) -> GalleryRow:
     with torch.no_grad():
         confidence, prediction = network(image).softmax(dim=1).max(dim=1)
         target = prediction if cfg.target is None else torch.tensor([_class(cfg.target, labels)])
-        interpreters = {n: named_interpreter(n, network, image.shape[-1], input) for n in cfg.interps}
+        interpreters = {n: named_interpreter(n, network, tuple(image.shape[1:]), input) for n in cfg.interps}
         maps = {n: _map(interpreter, network, image, target) for n, interpreter in interpreters.items()}
     return GalleryRow(
         own.model.name, input.pixels(image)[0], labels[target], f"{labels[prediction]} {confidence.item():.0%}", maps
@@ -63,7 +66,7 @@ def _row(cfg: DictConfig, model: str) -> GalleryRow:
 def _map(
     interpreter: Interpreter, network: nn.Module, image: torch.Tensor, target: torch.Tensor
 ) -> torch.Tensor | None:
-    """The heatmap, or None with a message where the interpreter cannot explain the network (LRP without a rule)."""
+    """Compute the heatmap; None, with a message, where the interpreter cannot explain the network (no rule for LRP)."""
     try:
         return interpreter(network, image, target)[0]
     except AdvfoolError as error:

@@ -1,7 +1,6 @@
-"""The run folder: what a run leaves behind, and how it is read again."""
+"""The run folder: what is written when a run starts, and how a run is read again."""
 
 import importlib.metadata
-import json
 import platform
 import shlex
 import subprocess
@@ -11,21 +10,29 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from yaml import YAMLError
 
 from advfool.models.weights import UNREADABLE, misfits
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import write_json
+from advfool.utilities.files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, write_json
 
 PACKAGES = ("advfool", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "timm")
 
 
 def write_config(folder: Path, cfg: DictConfig) -> None:
-    """config.yaml with every interpolation resolved."""
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    """Write config.yaml, with every interpolation resolved."""
+    (folder / CONFIG).write_text(OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def write_environment(folder: Path, module: str, seed: int, device: str) -> None:
-    """environment.json: what is needed to repeat the run. module: that of the command."""
+    """Write environment.json, which says what is needed to repeat the run.
+
+    Args:
+        folder: of the run.
+        module: that of the command, such as `advfool.train`.
+        seed: of the run.
+        device: `cpu` or `cuda`.
+    """
     environment = {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "seed": seed,
@@ -37,49 +44,62 @@ def write_environment(folder: Path, module: str, seed: int, device: str) -> None
         "commit": commit(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
-    write_json(folder / "environment.json", environment)
+    write_json(folder / ENVIRONMENT, environment)
 
 
 def read_run(folder: Path) -> tuple[DictConfig, dict]:
-    """config.yaml and metrics.json of a finished run.
+    """Read the configuration and the results of a finished run.
 
     Raises:
-        AdvfoolError: it is no run's folder, or the run has not finished.
+        AdvfoolError: it is no run's folder, the run has not finished, or a file is damaged.
     """
-    for name in ("config.yaml", "metrics.json", "manipulated.safetensors"):
+    for name in (CONFIG, METRICS, WEIGHTS):
         if not (folder / name).is_file():
             raise AdvfoolError(
                 f"run={folder}: expected the folder of a finished training run, found no '{name}' in it. "
                 "Finish the run (resume=...), or give manipulated=PATH."
             )
-    return OmegaConf.load(folder / "config.yaml"), json.loads((folder / "metrics.json").read_text())
+    metrics = read_json(folder / METRICS)
+    try:
+        config = OmegaConf.load(folder / CONFIG)
+    except (OSError, YAMLError) as error:
+        raise AdvfoolError(f"run={folder}: {CONFIG} cannot be read: {' '.join(str(error).split())}.") from error
+    if metrics is None or not isinstance(config, DictConfig):
+        raise AdvfoolError(f"run={folder}: {METRICS if metrics is None else CONFIG} is damaged. Finish the run again.")
+    return config, metrics
 
 
 def checkpoint_to_resume(folder: str) -> Path:
-    """The last checkpoint of an interrupted run.
+    """Find the last checkpoint of an interrupted run.
 
     Raises:
         AdvfoolError: there is none.
     """
-    path = Path(folder).expanduser() / "checkpoints" / "last.ckpt"
+    path = Path(folder).expanduser() / CHECKPOINTS / "last.ckpt"
     if not path.is_file():
         raise AdvfoolError(
             f"resume={folder}: expected a checkpoint '{path}', found none. Give the folder of a run that was "
-            "interrupted after its first look at the selection images (trainer.val_check_interval)."
+            "interrupted after its first validation (trainer.val_check_interval)."
         )
     return path
 
 
-def check_resumable(path: Path, module: nn.Module, max_steps: int) -> None:
-    """Raises an AdvfoolError where a checkpoint cannot be read safely or belongs to another network or schedule."""
+def check_resumable(path: Path, network: nn.Module, max_steps: int) -> None:
+    """Raise an AdvfoolError where a checkpoint cannot be read safely or belongs to another network or schedule.
+
+    Args:
+        path: of the checkpoint.
+        network: one of the run's architecture.
+        max_steps: how many steps the training takes in all.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["state_dict"]  # what another program's file may lack
+        state = checkpoint["state_dict"]  # what another program's file may lack
     except UNREADABLE as error:
         raise AdvfoolError(
             f"resume: '{path}' is not a checkpoint of advfool that can be read safely: {error}"
         ) from error
-    found = misfits(module, checkpoint["state_dict"])
+    found = misfits(network, {key.removeprefix("network."): value for key, value in state.items()})
     if found:
         raise AdvfoolError(
             f"resume: '{path}' belongs to another network: {found}. Give the model and data of the interrupted run."
@@ -100,7 +120,7 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that the package runs from, with `+` where files differ from it."""
+    """Find the commit of the checkout that the package runs from, with `+` where files differ from it."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():  # installed, perhaps inside somebody else's repository
         return None

@@ -1,152 +1,150 @@
-"""From a config to built objects: data, network, interpreters, fooling."""
+"""From a configuration to one frozen description of a run; nothing is written into the configuration afterwards."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
 
-import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
-from torch import nn
+from omegaconf import DictConfig, OmegaConf
 
+from advfool.commands.pretrained import with_pretrained_weights
 from advfool.data.base import DataModule
-from advfool.data.composites import CompositeSplits, class_indices, composite_splits
 from advfool.data.samples import InputFormat, take
-from advfool.evaluation.comparison import AOPCSettings
-from advfool.foolings.base import Fooling
+from advfool.evaluation.assembly import assemble, try_network, with_classes
+from advfool.evaluation.setup import AOPCSettings, Settings, Setup
+from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
-from advfool.models.weights import weights_digest
-from advfool.training.pretraining import with_pretrained_weights
-from advfool.utilities.config import build
+from advfool.training.settings import Training
+from advfool.utilities.config import build, plain
 from advfool.utilities.errors import AdvfoolError
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Parts:
-    """What a config describes, built and checked against each other.
+@dataclass(frozen=True)
+class Configured:
+    """A run as a configuration describes it.
 
-    original_sha256: of the original network's weights as they were read. interpreters: those to evaluate with, by name;
-    the trained one, where there is one, comes first.
+    Args:
+        setup: the data, the original network, interpreters, fooling and settings.
+        config: the configuration, completed by what was found: the input format, the target layer, the classes.
+        source: makes networks of the original's architecture.
     """
 
-    data: DataModule
-    original: nn.Module
-    original_sha256: str
-    interpreters: dict[str, Interpreter]
-    fooling: Fooling
-    composites: CompositeSplits | None
+    setup: Setup
+    config: DictConfig
+    source: NetworkSource
 
-    @property
-    def trained(self) -> Interpreter:
-        """The interpreter to train with."""
-        return next(iter(self.interpreters.values()))
+    def network(self, weights: Path) -> "object":
+        """Build a network of the original's architecture with the weights in a file."""
+        return replace(self.source, weights=str(weights)).build(self.setup.data.classes)
 
 
-def assemble(cfg: DictConfig) -> Parts:
-    """Builds everything and tries it on two images, so that what cannot work fails before the long work.
+def build_setup(cfg: DictConfig) -> Configured:
+    """Build everything that a configuration describes, and try it on two images.
 
-    The default target layer, where the config names none, is found and written into `cfg`. An interpreter that is
-    evaluated with by default and cannot explain the network is left out with a warning.
+    Args:
+        cfg: of training or of an evaluation; it is left as it is.
 
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
     """
+    for module in cfg.get("imports") or ():
+        _import(module)
+    settings = settings_from(cfg)
     source: NetworkSource = build(cfg.model)
     input = source.input_format()
     data: DataModule = build(cfg.data, input=input)
-    if cfg.model.input is None:  # interpreters refer to it
-        with open_dict(cfg):
-            cfg.model.input = {"_target_": "advfool.data.InputFormat", **asdict(input)}
     original = with_pretrained_weights(source, cfg).build(data.classes)
-    _try(original, input)
-    if cfg.model.target_layer is None or cfg.model.layout is None:
-        layer, layout = find_target_layer(original, input, cfg.model.target_layer)
-        with open_dict(cfg):
-            cfg.model.target_layer, cfg.model.layout = layer, cfg.model.layout or layout
+    try_network(original, data)
+    layer, layout = cfg.model.target_layer, cfg.model.layout
+    if layer is None or layout is None:
+        shape = take(data.test(), [0]).image.shape[1:]
+        layer, found = find_target_layer(original, shape, layer)
+        layout = layout or found
         log.info("Target layer of %s: %s (model.target_layer=... chooses another)", source.name, layer)
     fooling: Fooling = build(cfg.fooling)
-    composites = None
-    if fooling.needs_composites:
+    if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
-        with open_dict(cfg):
-            cfg.fooling.c1, cfg.fooling.c2 = fooling.c1, fooling.c2
-        counts = (fooling.train, fooling.test)
-        composites = composite_splits(data, (fooling.c1, fooling.c2), *counts, fooling.fresh, fooling.seed)
-    interpreters = _interpreters(cfg, original, fooling, data)
-    AOPCSettings(**cfg.aopc).check(input.size, list(interpreters))
-    return Parts(data, original, weights_digest(original), interpreters, fooling, composites)
+    config = _completed(cfg, input, layer, layout, fooling)
+    trains = bool(config.get("interp"))
+    setup = assemble(
+        data,
+        original,
+        _interpreters(config),
+        fooling,
+        settings,
+        trains=trains,
+        optional=not any(override.startswith("evaluate_with") for override in _overrides()),
+        model=source.name,
+        target_layer=layer,
+    )
+    return Configured(setup, config, source)
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """What no constructor sees, before anything is loaded.
-
-    Raises:
-        AdvfoolError: a value is none of those allowed.
-    """
-    if cfg.target not in ("label", "predicted"):
-        raise AdvfoolError(f"target must be 'label' or 'predicted', got {cfg.target!r}.")
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-        raise AdvfoolError(f"seed must be an integer from 0 to 2^32 - 1, got {cfg.seed!r}.")
-    if cfg.fsr_images is not None and cfg.fsr_images < 1:
-        raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {cfg.fsr_images}.")
+def settings_from(cfg: DictConfig) -> Settings:
+    """Build the settings of a comparison; raise an AdvfoolError where a value is out of range."""
+    aopc = AOPCSettings(**plain(cfg.aopc), seed=cfg.seed)
+    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, cfg.pictures)
 
 
-def with_classes(fooling: Fooling, data: DataModule) -> Fooling:
-    """Active fooling with both classes as indices: its own, or the data's pair where it names none."""
-    given = [
-        own if own is not None else default for own, default in zip((fooling.c1, fooling.c2), data.pair, strict=True)
-    ]
-    if None in given:
-        raise AdvfoolError("fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=...")
-    c1, c2 = class_indices(data, given)
-    return replace(fooling, c1=c1, c2=c2)
+def training_from(cfg: DictConfig) -> Training:
+    """Build the settings of a training; raise an AdvfoolError where a value is out of range."""
+    return Training(
+        preserve=build(cfg.preserve),
+        optimizer=build(cfg.optimizer),
+        scheduler=build(cfg.scheduler) if cfg.scheduler else None,
+        fool_weight=cfg.fool_weight,
+        train_target_top=cfg.train_target_top,
+        mix=cfg.mix,
+        trainable=plain(cfg.trainable),
+        drop_weight=cfg.drop_weight,
+        select=cfg.select,
+        cache_original=cfg.cache_original,
+        cache=Path(cfg.cache),
+    )
 
 
-def _interpreters(cfg: DictConfig, network: nn.Module, fooling: Fooling, data: DataModule) -> dict[str, Interpreter]:
+def _completed(
+    cfg: DictConfig, input: InputFormat, layer: str | None, layout: str | None, fooling: Fooling
+) -> DictConfig:
+    """Copy the configuration with the values that were found in place of those that are null."""
+    model: dict[str, object] = {"target_layer": layer, "layout": layout}
+    if cfg.model.input is None:  # interpreters refer to it
+        model["input"] = {"_target_": "advfool.data.InputFormat", **asdict(input)}
+    found: dict[str, Mapping[str, object]] = {"model": model}
+    if isinstance(fooling, CompositeFooling):
+        found["fooling"] = {"c1": fooling.c1, "c2": fooling.c2}
+    open_copy = cfg.copy()
+    OmegaConf.set_struct(open_copy, False)
+    merged = OmegaConf.merge(open_copy, found)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _interpreters(cfg: DictConfig) -> dict[str, Interpreter]:
+    """Build the interpreter to train with, where there is one, and then those to evaluate with, by name."""
     found: dict[str, Interpreter] = {}
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    asked = any(override.startswith("evaluate_with") for override in given)
     if cfg.get("interp"):
         trained: Interpreter = build(cfg.interp)
         if not trained.name:
             raise AdvfoolError("The interpreter to train with has no name: give it one, interp.name=...")
-        _try_fooling(network, trained.for_training(), fooling, data)
         found[trained.name] = trained
-    for name, node in (cfg.get("evaluate_with") or {}).items():
-        if name in found:
-            continue
-        interp = replace(build(node), name=name)  # columns and keys are named by it
-        try:
-            _try_fooling(network, interp, fooling, data)
-        except AdvfoolError as error:
-            if asked:
-                raise AdvfoolError(f"evaluate_with={name}: {error}") from error
-            log.warning("evaluate_with: %s is left out: %s", name, error)
-        else:
-            found[name] = interp
-    if not found:
-        raise AdvfoolError("There is no interpreter to evaluate with: give one that works, evaluate_with=[gradcam].")
+    for name, node in (cfg.interpreters or {}).items():
+        if name not in found:
+            found[str(name)] = replace(build(node), name=str(name))
     return found
 
 
-@torch.no_grad()
-def _try(network: nn.Module, input: InputFormat) -> None:
+def _overrides() -> list[str]:
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def _import(module: str) -> None:
     try:
-        network(torch.zeros(2, 3, input.size, input.size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise AdvfoolError(
-            f"{type(network).__name__} cannot take images of {input.size}x{input.size}: {error}. "
-            "Choose another size: model.input.size=..., model.input.resize=..."
-        ) from error
-
-
-@torch.no_grad()
-def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
-    dataset = data.test()
-    images = take(dataset, range(min(2, len(dataset)))).image
-    heatmaps = interpreter(network, images, 0)
-    if fooling.needs_composites:
-        heatmaps = torch.stack([heatmaps, heatmaps], dim=1)
-    fooling.penalty(heatmaps, heatmaps if fooling.needs_original else None)
+        import_module(module)
+    except ImportError as error:
+        raise AdvfoolError(f"imports: the module '{module}' cannot be imported: {error}.") from error

@@ -1,38 +1,44 @@
-"""`status.json` of a run in a sweep."""
+"""`status.json` of a run in a sweep: its outcome, and the settings that its folder belongs to."""
 
-import json
 import os
 import time
 from pathlib import Path
 
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import STATUS, write_json
+from advfool.utilities.files import STATUS, read_json, write_json
 
 SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
 PATIENCE = 1800  # seconds that further processes wait for the first one's decision
 
 
 def _slurm_job() -> str | None:
-    """Which start of which job this is: a job that is requeued keeps its number."""
+    """Name this start of this Slurm job (a job that is requeued keeps its number); None outside Slurm."""
     job = os.environ.get("SLURM_JOB_ID")
     return job and f"{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}.{os.environ.get('SLURM_STEP_ID', 0)}"
 
 
 class Status:
-    """`status.json` of a cell: its outcome in the sweep that ran last, its error, and what the folder holds.
+    """`status.json` of a run in a sweep: its outcome in the latest sweep, its error, and what the folder holds.
 
     `holds` is the outcome of the run that is there, `settings` are its settings; a refused sweep changes neither.
+
+    Args:
+        folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / STATUS
-        self.before = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        self.before = read_json(self.path) or {}
 
     def check(self, settings: dict, finished: bool) -> bool:
-        """Whether the settings are those that the folder was begun with; one that failed may be begun with others.
+        """Tell whether the settings are those of the run in the folder; a failed run may be repeated with others.
+
+        Args:
+            settings: of the run that is asked for, by dotted path.
+            finished: whether the folder holds a finished run.
 
         Raises:
-            AdvfoolError: the folder holds a run with other settings, finished or broken off.
+            AdvfoolError: the folder holds a run with other settings, finished or interrupted.
         """
         changed = _differences(self.before["settings"], settings) if self.before.get("settings") else []
         if changed and (finished or self.before.get("holds", self.before["outcome"]) != "failed"):
@@ -43,22 +49,22 @@ class Status:
         return not changed
 
     def of_this_job(self) -> dict:
-        """What the first of the Slurm job's processes has written; waits for it."""
+        """Wait for the first of the Slurm job's processes, and read what it has written."""
         for _ in range(int(PATIENCE / 0.5)):
-            found = json.loads(self.path.read_text()) if self.path.is_file() else {}
+            found = read_json(self.path) or {}
             if found.get("job") == _slurm_job():
                 return found
             time.sleep(0.5)
-        raise AdvfoolError(f"The first process of this Slurm job has not begun the cell '{self.path.parent}' in time.")
+        raise AdvfoolError(f"The first process of this Slurm job has not started the run '{self.path.parent}' in time.")
 
     def write(self, outcome: str, settings: dict, seconds: float | None = None, resume: str | None = None) -> None:
-        """What became of the cell, whose run is in the folder now."""
+        """Write the outcome of the run that is in the folder now."""
         if outcome == "skipped":
             seconds = self.before.get("seconds")
         self._write(outcome, None, {"holds": outcome, "settings": settings, "seconds": seconds}, resume)
 
     def fail(self, error: str, settings: dict | None) -> None:
-        """settings: those of the run that failed; None where none was begun."""
+        """Write that the run failed; settings are None where none was started."""
         held = {key: self.before.get(key) for key in ("settings", "seconds")}
         held["holds"] = self.before.get("holds", self.before.get("outcome"))
         failed = {"holds": "failed", "settings": settings, "seconds": None}
@@ -70,13 +76,6 @@ class Status:
 
 
 def _differences(known: dict, new: dict) -> list[str]:
-    """`key old -> new` for each value that is not the same; parts that earlier versions did not keep are let pass."""
-    kept = [key for key in new if key in known and key not in NO_SETTINGS]
-    a, b = (_flat({key: tree[key] for key in kept}) for tree in (known, new))
-    return [f"{key} {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
-
-
-def _flat(tree: object, path: str = "") -> dict[str, object]:
-    if not isinstance(tree, dict):
-        return {path: tree}
-    return {key: leaf for name, node in tree.items() for key, leaf in _flat(node, f"{path}.{name}".strip(".")).items()}
+    """List `key old -> new` for each value that is not the same."""
+    keys = dict.fromkeys([*known, *new])
+    return [f"{key} {known.get(key)} -> {new.get(key)}" for key in keys if known.get(key) != new.get(key)]

@@ -1,10 +1,9 @@
-"""The cells of a sweep: each in a folder named by its settings, run once, gone on with where it broke off.
+"""The runs of a sweep: each in a folder named by its settings, done once, and resumed where it was interrupted.
 
-A cell keeps `status.json` in its folder. One that fails does not stop the others; all are told of at the end.
+A run keeps `status.json` in its folder. A run that fails does not stop the others; failures are summarised at the end.
 """
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from hydra.experimental.callback import Callback
@@ -22,72 +22,66 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from advfool.commands.status import Status
+from advfool.commands.schema import TrainKeys, is_named, settings_of
+from advfool.commands.status import SWEEP, Status
 from advfool.utilities.config import about_a_value
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import STATUS, value_at
+from advfool.utilities.files import CHECKPOINTS, METRICS, STATUS, read_json
 
 log = logging.getLogger(__name__)
-NAMED = ("model", "fooling", "interp", "seed")  # in every cell's name, whatever is swept
-SHOWING = tuple(f"callbacks.{name}" for name in ("progress", "snapshots", "map_metrics", "last"))
-PASSING = (
-    "experiment",
-    "scale",
-    "launcher",
-    "logger",
-    *SHOWING,
-    "cache",
-    "pictures",
-    "data.root",
-    "data.workers",
-    "hydra",
-)
-# What changes no result: where things lie, what is shown, and tables that values are looked up in.
-NO_SETTINGS = ("resume", "cache", "pictures", "logger", "paper", "scale", "tuned", "steps", "table4", "family")
-PLACES = (*SHOWING, "data.cache", "data.root", "data.workers", "trainer.default_root_dir")
-PLACES += ("callbacks.checkpoint.dirpath",)
 LONGEST = 120  # characters of a name
-FAILED = float("nan")  # what a failed cell returns to a sweeper
+FAILED = float("nan")  # what a failed run returns to a sweeper
+OUTCOMES = {"finished": "finished", "skipped": "finished before", "failed": "failed", "running": "interrupted"}
+Task = Callable[[DictConfig], object]
+Result = Callable[[Path], object]  # reads from a run's folder what the task returned
 
 
-def other_settings(overrides: Sequence[str]) -> str:
-    """The part of a cell's name that tells of settings which not every cell has, e.g. `,fool_weight=2`.
+def other_settings(overrides: Sequence[str], *, _root_: Any = None) -> str:
+    """Name the settings that not every run of a sweep has, e.g. `,fool_weight=2`: the end of a run's folder name.
+
+    Args:
+        overrides: those of the run, as on the command line.
+        _root_: the whole configuration, handed in by OmegaConf.
 
     >>> other_settings(["model=vgg_tiny", "seed=1", "optimizer.lr=1e-3", "fool_weight=5", "+trainer.precision=bf16"])
     ',fool_weight=5,optimizer.lr=1e-3,trainer.precision=bf16'
     """
-    told = sorted(override.lstrip("+~") for override in overrides)
-    told = [one for one in told if not re.match(rf"({'|'.join(NAMED)})=|({'|'.join(PASSING)})[.=/]", one)]
-    plain = [re.sub(r"[^A-Za-z0-9_.=+-]+", "_", one) for one in told]
+    named = sorted(override.lstrip("+~") for override in overrides if is_named(_root_ or {}, override))
+    plain = [re.sub(r"[^A-Za-z0-9_.=+-]+", "_", one) for one in named]
     name = "".join(f",{one}" for one in plain)
-    if len(name) <= LONGEST and plain == told:
+    if len(name) <= LONGEST and plain == named:
         return name
-    return f"{name[:LONGEST]}-{hashlib.sha256(','.join(told).encode()).hexdigest()[:8]}"
+    return f"{name[:LONGEST]}-{hashlib.sha256(','.join(named).encode()).hexdigest()[:8]}"
 
 
 OmegaConf.register_new_resolver("other_settings", other_settings, replace=True)
 
 
-def run_cell(
-    task: Callable[[DictConfig], object],
-    cfg: DictConfig,
-    folder: Path,
-    result: Callable[[Path], object],
-    process: int = 0,
-):
-    """What the task returns for this cell: read from its folder where it has run before, NaN where it fails.
+def run_in_sweep(
+    task: Task, cfg: DictConfig, folder: Path, result: Result, process: int = 0, schema: type = TrainKeys
+) -> object:
+    """Do one run of a sweep, unless its folder holds it already.
 
-    process: the number of this one among those that Slurm starts for the cell. The first decides what is done, the
-    others do the same.
+    Args:
+        task: does the run.
+        cfg: its configuration; it is left as it is.
+        folder: of the run.
+        result: reads from the folder what the task returned.
+        process: the number of this process among those that Slurm starts for the run. The first one decides what is
+            done, the others do the same.
+        schema: the keys of the configuration.
+
+    Returns:
+        what the task returned, or NaN where the run failed.
     """
     if process:
         return _follow(task, cfg, folder, result)
-    with FileLock(folder / ".lock"):  # a sweep may hold a cell twice, and two sweeps the same
-        status, settings, begun = Status(folder), None, False
+    with FileLock(folder / ".lock"):  # a sweep may hold a run twice, and two sweeps the same
+        status, settings, started_here = Status(folder), {}, False
         started = time.time()
         try:
-            settings = _settings(cfg)
-            finished = (folder / "metrics.json").is_file()
+            settings = {path: _as_json(value) for path, value in settings_of(cfg, schema).items()}
+            finished = (folder / METRICS).is_file()
             same = status.check(settings, finished)
             if finished:
                 log.info("Finished before: %s", folder)
@@ -95,21 +89,21 @@ def run_cell(
                 return result(folder)
             if not same:
                 _clear(folder)
-            elif "resume" in cfg and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
-                log.info("Going on with the training that was interrupted in %s", folder)
-                cfg.resume = str(folder)
+            elif "resume" in cfg and not cfg.resume and (folder / CHECKPOINTS / "last.ckpt").is_file():
+                log.info("Resuming the training that was interrupted in %s", folder)
+                cfg = _resumed(cfg, str(folder))
             status.write("running", settings, resume=cfg.get("resume"))
-            begun = True
+            started_here = True
             returned = task(cfg)
         except SystemExit as end:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from end
         except (AdvfoolError, OmegaConfBaseException) as problem:
             error = problem if isinstance(problem, AdvfoolError) else about_a_value(problem)
             log.error("%s", error)
-            status.fail(str(error), settings if begun else None)
+            status.fail(str(error), settings if started_here else None)
         except Exception as error:
             log.exception("An error that was not expected")
-            status.fail(f"{type(error).__name__}: {error}", settings if begun else None)
+            status.fail(f"{type(error).__name__}: {error}", settings if started_here else None)
         else:
             whole = not cfg.get("resume")  # not only the rest of a training
             status.write("finished", settings, seconds=round(time.time() - started, 2) if whole else None)
@@ -117,82 +111,79 @@ def run_cell(
         return FAILED
 
 
+def _resumed(cfg: DictConfig, folder: str) -> DictConfig:
+    """Copy the configuration, with the run that is resumed."""
+    copied = cfg.copy()
+    copied.resume = folder
+    return copied
+
+
 def _clear(folder: Path) -> None:
-    """Removes what a failed run with other settings has left, so that nothing goes on from there."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    """Remove what a failed run with other settings has left, so that nothing is resumed from there."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     for pattern in ("metrics*.csv", "snapshots.*"):
         for path in folder.glob(pattern):
             path.unlink()
 
 
-def _follow(task: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, result: Callable[[Path], object]):
-    """What the first of Slurm's processes has decided for this cell, done in another one."""
+def _follow(task: Task, cfg: DictConfig, folder: Path, result: Result) -> object:
+    """Do in a further process what the first of Slurm's processes has decided for this run."""
     try:
         status = Status(folder).of_this_job()
         if status["outcome"] != "running":
             return FAILED if status["outcome"] == "failed" else result(folder)
-        if "resume" in cfg:
-            cfg.resume = status["resume"]
-        return task(cfg)
+        return task(_resumed(cfg, status["resume"]) if "resume" in cfg else cfg)
     except SystemExit as end:
         raise KeyboardInterrupt from end
-    except Exception:  # the first process tells of it
+    except Exception:  # the first process reports it
         log.exception("An error in a further process")
         return FAILED
 
 
 @dataclass
 class Sweep:
-    """What the command knows of the sweep it runs: where, and under which id its cells report."""
+    """The sweep that a command runs.
+
+    Args:
+        folder: of the sweep.
+        id: under which its runs report.
+        config: its configuration.
+    """
 
     folder: Path
     id: str
     config: DictConfig
 
     def outcomes(self) -> dict[Path, dict]:
-        """The status of each of its cells that has begun."""
-        found = {path.parent: json.loads(path.read_text()) for path in sorted(self.folder.rglob(STATUS))}
-        return {folder: status for folder, status in found.items() if status["sweep"] == self.id}
+        """Read the status of each of its runs that has started, by folder."""
+        found = {path.parent: read_json(path) or {} for path in sorted(self.folder.rglob(STATUS))}
+        return {folder: status for folder, status in found.items() if status.get("sweep") == self.id}
 
-    def tell(self, console: Console | None = None) -> bool:
-        """Prints how many cells finished, and which failed with what; returns whether all is well."""
+    def report(self, console: Console | None = None) -> bool:
+        """Print how many runs finished and which failed, with their errors; return whether none failed."""
         console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        cells = self.outcomes()
-        count = {outcome: sum(cell["outcome"] == outcome for cell in cells.values()) for outcome in OUTCOMES}
+        runs = self.outcomes()
+        count = {outcome: sum(run["outcome"] == outcome for run in runs.values()) for outcome in OUTCOMES}
         parts = [f"{count[outcome]} {words}" for outcome, words in OUTCOMES.items() if count[outcome]]
-        console.print(f"{len(cells)} cells in {self.folder}: {', '.join(parts)}.", markup=False)
-        for folder, cell in cells.items():
-            if cell["outcome"] == "failed":
-                console.print(f"failed: {folder.name}\n  {cell['error']}\n  {_log(folder)}", markup=False)
+        console.print(f"{len(runs)} runs in {self.folder}: {', '.join(parts)}.", markup=False)
+        for folder, run in runs.items():
+            if run["outcome"] == "failed":
+                console.print(f"failed: {folder.name}\n  {run['error']}\n  {_log(folder)}", markup=False)
         return not count["failed"]
 
 
-OUTCOMES = {"finished": "finished", "skipped": "finished before", "failed": "failed", "running": "broken off"}
-
-
 class Begin(Callback):
-    """Hydra's callback at the start of a sweep: gives it the id that its cells, in whatever process, report under."""
+    """Hydra's callback at the start of a sweep: gives it the id that its runs, in whatever process, report under."""
 
     sweep: Sweep | None = None
 
-    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         os.environ[SWEEP] = uuid.uuid4().hex[:12]
         Begin.sweep = Sweep(Path(config.hydra.sweep.dir), os.environ[SWEEP], config)
 
 
-def _settings(cfg: DictConfig) -> dict:
-    """The values that decide what comes out; not where things lie."""
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    settings = {key: value for key, value in settings.items() if key not in NO_SETTINGS}
-    for key in PLACES:
-        *path, name = key.split(".")
-        if node := value_at(settings, path):
-            node.pop(name, None)
-    return _as_json(settings)
-
-
 def _as_json(node: object) -> object:
-    """Numbers that JSON does not have as text."""
+    """Turn numbers that JSON does not have into text."""
     if isinstance(node, dict):
         return {key: _as_json(value) for key, value in node.items()}
     if isinstance(node, list):

@@ -6,27 +6,44 @@ from collections.abc import Sequence
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Subset
 
 from advfool.data.loaders import ShuffledLoader, process_count
-from advfool.data.samples import InputFormat, Samples, collate
+from advfool.data.samples import ImageFormat, Samples, collate
 from advfool.utilities.errors import AdvfoolError
 
 
 class DataModule(LightningDataModule):
-    """Abstract: three splits of `Sample`s and the names of the classes their labels index.
+    """Provide three splits of `Sample`s and the names of their classes (abstract).
 
-    `classes` are the names of the network's outputs that the labels count (digits, folder names or wnids),
-    `labels` the words shown to people, `input` how the images are made. `selection()` is what early stopping and the
-    choice of checkpoints see;
-    it never shares an image with `test()`. `pair` are the classes that active fooling swaps where it names none. Each
-    training batch is served `replays` times in a row.
+    Early stopping and the choice of checkpoints use the split `selection()`, which shares no image with `test()`.
+
+    Attributes:
+        classes: names of the classes, in the order of the network's outputs (digits, folder names or wnids).
+        labels: the words for the classes that people are shown.
+        input: the format of the images.
+        has_boxes: whether the samples state the box of their object.
+        has_labels: whether the samples have labels of their own; without them all labels are 0.
+        replays: how many times in a row each training batch is served.
+
+    Args:
+        batch_size: training images in a batch of one process.
+        eval_batch_size: images in a batch for measuring.
+        workers: processes that load images; 0 to load in the main process.
+        seed: decides the order and the augmentation of the training images.
+        pair: the two classes, by index or name, that active fooling swaps if the fooling names none.
+        limits: `limit_train`, `limit_val` and `limit_test`: the largest number of images of the splits train,
+            selection and test; None for all.
+
+    Raises:
+        AdvfoolError: a size or limit is below 1, or `pair` is not two classes.
     """
 
     classes: tuple[str, ...]
     labels: tuple[str, ...]
-    input: InputFormat
+    input: ImageFormat
     has_boxes = False
+    has_labels = True
     replays = 1
 
     def __init__(
@@ -50,16 +67,19 @@ class DataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.workers, self.seed = batch_size, eval_batch_size, workers, seed
 
     @abstractmethod
-    def train(self) -> Samples: ...
+    def train(self) -> Samples:
+        """Return the training images, with augmentation if the data set has any."""
 
     @abstractmethod
-    def selection(self) -> Samples: ...
+    def selection(self) -> Samples:
+        """Return the images that early stopping and the choice of checkpoints use."""
 
     @abstractmethod
-    def test(self) -> Samples: ...
+    def test(self) -> Samples:
+        """Return the images that the results are measured on."""
 
     def plain_train(self) -> Samples:
-        """The training images without augmentation."""
+        """Return the training images without augmentation."""
         return self.train()
 
     def train_dataloader(self) -> DataLoader:
@@ -72,15 +92,24 @@ class DataModule(LightningDataModule):
         return self.in_order(self.test())
 
     def shuffled(self, data: Samples, batch_size: int, batches: int | None = None) -> ShuffledLoader:
-        """A loader for training, of full batches: those of a pass, or so many. Order and augmentation by the seed."""
+        """Create a loader for training, which gives full batches; the seed decides order and augmentation.
+
+        Args:
+            data: the samples to load.
+            batch_size: samples in a batch; fewer if this process's share of the data has fewer.
+            batches: batches in one iteration, not counting replays; None for those of one pass over the data.
+        """
         share = max(len(data) // process_count(), 1)
         options = {"replays": self.replays, "batches": batches, **self._workers()}
         return ShuffledLoader(data, min(batch_size, share), self.seed, **options)
 
-    def in_order(self, data: Dataset) -> DataLoader:
-        """A loader for measuring: every image once, in the data set's order, shared out among the processes.
+    def in_order(self, data: Samples | Subset) -> DataLoader:
+        """Create a loader for measuring, which gives every image once, in the order of the data set.
 
-        Processes get numbers of images that differ by one at most; none is repeated to make them equal.
+        Several processes share the images without repeating any, so their numbers of images may differ by one.
+
+        Args:
+            data: samples, or a `Subset` of samples.
 
         Raises:
             AdvfoolError: there are more processes than images.

@@ -1,4 +1,4 @@
-"""Composite images for active fooling: two images of one class and two of another in a 2x2 grid."""
+"""Composite images for active fooling: two images of one class and two of another class in a 2x2 grid."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,15 +16,20 @@ from advfool.data.base import DataModule
 from advfool.data.samples import Sample, Samples, take
 from advfool.utilities.errors import AdvfoolError, nearest
 
-ENOUGH = 8  # selection images of a class that are enough for composites of their own
-HELD_OUT = 0.2  # of the training images of both classes, where the selection images are too few
+ENOUGH = 8  # a class with fewer selection images has its composites made from held-out training images
+HELD_OUT = 0.2  # share of both classes' training images that is held out in that case
 
 
 class Composites(Samples):
-    """Grids of two images of each of two classes, in random places; the label is the pair of classes.
+    """Combine two images of each of two classes to a grid, in random places; the label is the pair of classes.
 
-    sources: the positions in `data` of the images of each class. Composite i is always the same, drawn from the seed;
-    with `fresh` every look draws a new one, from torch's global generator.
+    Args:
+        data: the images to combine.
+        classes: indices of the two classes.
+        sources: for each class, the positions of its images in `data`.
+        count: number of composites.
+        seed: decides the images and places of every composite.
+        fresh: whether a composite is drawn anew from torch's global generator each time it is read, instead.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class Composites(Samples):
         return torch.tensor(self.classes).expand(self.count, 2)
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
+        if self.drawn is None:
+            raise ValueError("Composites that are drawn anew each time (fresh) have no digest.")
         images, places = self.drawn if indices is None else (part[indices] for part in self.drawn)
         used, numbers = images.unique(return_inverse=True)
         content = hashlib.sha256(self.data.digest(used.tolist()).encode())
@@ -65,7 +72,7 @@ class Composites(Samples):
         return Sample(_grid(by_place), labels, index, _cells(places, *cells.shape[-2:]))
 
     def _draw(self, n: int, generator: torch.Generator | None = None) -> tuple[Int[Tensor, "n 4"], Int[Tensor, "n 4"]]:
-        """Four different images (two of c1, then two of c2) and their places (0 to 3, in reading order)."""
+        """Draw four different images (two of c1, then two of c2) and their places (0 to 3, row by row)."""
         pairs = [
             source[torch.rand(n, len(source), generator=generator).topk(2, dim=1).indices] for source in self.sources
         ]
@@ -73,7 +80,7 @@ class Composites(Samples):
 
 
 def _grid(images: Float[Tensor, "n 4 c h w"]) -> Float[Tensor, "n c h w"]:
-    """Four images, each halved, in reading order."""
+    """Arrange four images, each reduced to half its sides, row by row."""
     height, width = images.shape[-2:]
     half = (height - height // 2, width - width // 2)
     small = F.interpolate(images.flatten(0, 1), half, mode="bilinear", antialias=True).unflatten(0, images.shape[:2])
@@ -82,7 +89,7 @@ def _grid(images: Float[Tensor, "n 4 c h w"]) -> Float[Tensor, "n c h w"]:
 
 
 def _cells(places: Int[Tensor, "n 4"], height: int, width: int) -> Float[Tensor, "n 2 2 4"]:
-    """The boxes (top, left, bottom, right) of the two images of each class."""
+    """Return the boxes (top, left, bottom, right) in pixels of the two images of each class."""
     half = (height - height // 2, width - width // 2)
     top, left = places // 2 * half[0], places % 2 * half[1]
     bottom, right = (top + half[0]).clamp_max(height), (left + half[1]).clamp_max(width)
@@ -90,7 +97,7 @@ def _cells(places: Int[Tensor, "n 4"], height: int, width: int) -> Float[Tensor,
 
 
 class CompositeSplits(NamedTuple):
-    """Composites to train on, to choose checkpoints by, and to measure on; no source image in two of them."""
+    """Hold the composites for training, for the choice of checkpoints and for the test; they share no source image."""
 
     train: Composites
     selection: Composites
@@ -105,20 +112,30 @@ def composite_splits(
     fresh: bool = False,
     seed: int = 0,
 ) -> CompositeSplits:
-    """Composites made from the data's own splits, `test` of them for the selection, too.
+    """Make composites from the data's own splits.
 
-    Where there are few selection images of the two classes, a seeded part of their training images takes their place
-    (of the digits, which are drawings of scans, other drawings of the same scan may then be trained on).
+    If a class has fewer than 8 selection images, 20 % of the training images of both classes are held out for the
+    selection instead, chosen by the seed. (Several images of the digits are drawn from one scan. In that case, the
+    training may see other drawings of a scan that the selection uses.)
+
+    Args:
+        data: the images to combine.
+        classes: two classes, by index or name.
+        train: number of composites for training.
+        test: number of composites for the test, and of those for the selection.
+        fresh: whether training composites are drawn anew each time they are read.
+        seed: decides which images are combined.
 
     Raises:
-        AdvfoolError: there is no such class, or it has too few images; the message says where.
+        AdvfoolError: there is no such class, or it has too few images; the message names class and split.
     """
-    pair = class_indices(data, classes)
+    c1, c2 = class_indices(data, classes)
+    pair = (c1, c2)
     plain, selection = data.plain_train(), data.selection()
     sources = {"train": _sources(plain, pair), "selection": _sources(selection, pair)}
     sources["test"] = _sources(data.test(), pair)
-    lent = min(map(len, sources["selection"])) < ENOUGH
-    for split, needed in (("train", 4 if lent else 2), ("test", 2)):
+    held_out = min(map(len, sources["selection"])) < ENOUGH
+    for split, needed in (("train", 4 if held_out else 2), ("test", 2)):
         for label, source in zip(pair, sources[split], strict=True):
             if len(source) < needed:
                 raise AdvfoolError(
@@ -126,10 +143,10 @@ def composite_splits(
                     f"found {len(source)}. Choose classes with more images (fooling.c1=..., fooling.c2=...) or more "
                     "images (data.limit_train, data.limit_test)."
                 )
-    if lent:
+    if held_out:
         selection = plain
-        halves = (_held_out(source, seed) for source in sources["train"])
-        sources["train"], sources["selection"] = zip(*halves, strict=True)
+        (train_1, held_1), (train_2, held_2) = (_held_out(source, seed) for source in sources["train"])
+        sources["train"], sources["selection"] = (train_1, train_2), (held_1, held_2)
     parts = {
         "train": (plain, sources["train"], train),
         "selection": (selection, sources["selection"], test),
@@ -144,7 +161,11 @@ def composite_splits(
 
 
 def class_indices(data: DataModule, classes: Sequence[str | int]) -> tuple[int, ...]:
-    """Classes given by index, by name (folder or wnid) or by the word shown to people, as indices.
+    """Find the indices of classes.
+
+    Args:
+        data: the data module whose classes are meant.
+        classes: each an index, a name (of a folder, or a wnid) or the word that people are shown.
 
     Raises:
         AdvfoolError: one of them does not exist, or both are the same.
@@ -167,21 +188,30 @@ def class_indices(data: DataModule, classes: Sequence[str | int]) -> tuple[int, 
     return tuple(found)
 
 
-def _sources(data: Samples, pair: tuple[int, ...]) -> tuple[Int[Tensor, "a"], ...]:
+def _sources(data: Samples, pair: tuple[int, int]) -> tuple[Int[Tensor, "a"], Int[Tensor, "b"]]:
+    """Find the positions of the images of both classes."""
     labels = data.labels()
-    return tuple((labels == label).nonzero()[:, 0] for label in pair)
+    first, second = ((labels == label).nonzero()[:, 0] for label in pair)
+    return first, second
 
 
-def _held_out(source: Int[Tensor, "n"], seed: int) -> tuple[Tensor, Tensor]:
+def _held_out(source: Int[Tensor, "n"], seed: int) -> tuple[Int[Tensor, "a"], Int[Tensor, "b"]]:
+    """Split the positions of a class's training images into those to train on and those held out."""
     order = source[torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))]
     count = max(round(HELD_OUT * len(source)), 2)
     return order[count:], order[:count]
 
 
 class WithComposites(LightningDataModule):
-    """Ordinary images, on which the classification is preserved, together with composites, which are fooled.
+    """Load ordinary images, on which the classification is preserved, together with composites, which are fooled.
 
-    Training batches are `{"images": ..., "composites": ...}`; the loaders to measure with are those two in turn.
+    A training batch is `{"images": ..., "composites": ...}`. For validation there are two loaders, first that of the
+    images and then that of the composites.
+
+    Args:
+        data: the ordinary images.
+        composites: the composites made from them.
+        batch_size: composites in a training batch.
     """
 
     def __init__(self, data: DataModule, composites: CompositeSplits, batch_size: int) -> None:
@@ -190,7 +220,7 @@ class WithComposites(LightningDataModule):
 
     @property
     def replays(self) -> int:
-        """How many times in a row each training batch is served."""
+        """The number of times in a row that each training batch is served."""
         return self.data.replays
 
     @replays.setter
@@ -200,7 +230,7 @@ class WithComposites(LightningDataModule):
     def train_dataloader(self) -> CombinedLoader:
         parts = {"images": (self.data.train(), self.data.batch_size)}
         parts["composites"] = (self.composites.train, self.batch_size)
-        turn = max(self.data.shuffled(*part).sampler.batches for part in parts.values())  # both loaders end together
+        turn = max(self.data.shuffled(*part).order.batches for part in parts.values())  # both loaders end together
         return CombinedLoader({name: self.data.shuffled(*part, turn) for name, part in parts.items()})
 
     def val_dataloader(self) -> list[DataLoader]:

@@ -1,14 +1,16 @@
 """Digits: real handwritten digits on cluttered canvases, with the box of each digit known.
 
-The scans are scikit-learn's (1,797 of 8x8 pixels, UCI Optical Recognition of Handwritten Digits). Each is drawn
-at a random place, size and colour on a textured canvas, among fragments of other digits in equally strong colours.
+The scans are those of scikit-learn (1,797 of 8x8 pixels, UCI Optical Recognition of Handwritten Digits). Each is drawn
+with a random place, size and colour on a textured canvas, among fragments of other digits of the same contrast.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
@@ -19,11 +21,12 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from advfool.data.base import DataModule
-from advfool.data.samples import InputFormat, Sample, Samples
+from advfool.data.samples import ImageFormat, InputFormat, Sample, Samples
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import box_mask
+from advfool.utilities.roles import Role
 
-VERSION = 1  # part of the cache's key: raise it when the drawing changes
+VERSION = 1  # part of the cache's key; to be raised when the drawing changes
 CANVAS = 56
 SIDES = (22, 28)  # pixels; 28 x 28 is a quarter of the canvas
 FRAGMENTS = 3
@@ -32,9 +35,23 @@ SHARES = {"train": 0.7, "selection": 0.1, "test": 0.2}  # of the scans
 
 
 class DigitsModule(DataModule):
-    """The embedded data set: train, selection and test split by the source scan, the same for the same seed.
+    """Provide the embedded digits, split into train, selection and test by the scans that they are drawn from.
 
-    `limit_*` keep the first so many drawings (their order is random and seeded).
+    Args:
+        input: the format of the network's images, of 56x56 pixels.
+        cache: folder in which the drawings are stored once.
+        batch_size: training images in a batch of one process.
+        eval_batch_size: images in a batch for measuring.
+        workers: processes that load images; 0 to load in the main process.
+        seed: decides the split and the drawings.
+        order_seed: decides the order of the training images.
+        limit_train: number of training images, the first of their random order; None for all.
+        limit_val: the same for the selection images.
+        limit_test: the same for the test images.
+        pair: the two classes that active fooling swaps if the fooling names none.
+
+    Raises:
+        AdvfoolError: the network's images are not 56x56 pixels.
     """
 
     classes = labels = tuple("0123456789")
@@ -43,10 +60,10 @@ class DigitsModule(DataModule):
     def __init__(
         self,
         input: InputFormat,
-        cache: str,
+        cache: Annotated[str, Role.PLACE],
         batch_size: int = 64,
         eval_batch_size: int = 256,
-        workers: int = 0,
+        workers: Annotated[int, Role.PLACE] = 0,
         seed: int = 0,
         order_seed: int = 0,
         limit_train: int | None = None,
@@ -79,9 +96,14 @@ class DigitsModule(DataModule):
 
 
 class Digits(Samples):
-    """Drawings held in memory; a whole batch is read at once."""
+    """Read drawings from memory, a whole batch at once.
 
-    def __init__(self, tensors: dict[str, Tensor], input: InputFormat) -> None:
+    Args:
+        tensors: `image` (uint8), `label` and `box` of every drawing.
+        input: the format of the network's images.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], input: ImageFormat) -> None:
         self.tensors, self.input = tensors, input
 
     def __len__(self) -> int:
@@ -94,7 +116,7 @@ class Digits(Samples):
         content = hashlib.sha256(repr((self.input.mean, self.input.std)).encode())
         for key in ("image", "label", "box"):
             values = self.tensors[key] if indices is None else self.tensors[key][indices]
-            content.update(values.contiguous().numpy())
+            content.update(values.contiguous().numpy().tobytes())
         return content.hexdigest()
 
     def __getitems__(self, indices: list[int]) -> Sample:
@@ -107,10 +129,15 @@ class Digits(Samples):
 
 
 def load_splits(cache: Path, seed: int) -> dict[str, dict[str, Tensor]]:
-    """The three splits, drawn on the first call and read from `cache` afterwards.
+    """Read the three splits, which are drawn on the first call.
 
-    Each split maps `image` (uint8, n 3 56 56), `label`, `box` (top, left, bottom, right) and `scan`
-    (the index of the source scan) to tensors.
+    Args:
+        cache: folder in which they are stored.
+        seed: decides the split and the drawings.
+
+    Returns:
+        For each split, tensors by name: `image` (uint8, n 3 56 56), `label`, `box` (top, left, bottom, right; in
+        pixels) and `scan` (the index of the scan that was drawn).
     """
     settings = [VERSION, CANVAS, SIDES, FRAGMENTS, PLACEMENTS, SHARES, seed]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
@@ -127,10 +154,17 @@ def load_splits(cache: Path, seed: int) -> dict[str, dict[str, Tensor]]:
 
 
 def draw_splits(seed: int) -> dict[str, dict[str, Tensor]]:
-    """Splits the scans by class, then draws each split from its own scans only (fragments included)."""
-    digits = load_digits()
-    scans = torch.from_numpy(digits.images).float() / 16
-    labels = torch.from_numpy(digits.target).long()
+    """Split the scans, each class in the same proportions, and draw each split from its own scans only.
+
+    Args:
+        seed: decides the split and the drawings.
+
+    Returns:
+        For each split, the tensors `image`, `label`, `box` and `scan`, as `load_splits` returns them.
+    """
+    images, digits = (np.asarray(array) for array in load_digits(return_X_y=True))
+    scans = torch.from_numpy(images.reshape(-1, 8, 8)).float() / 16
+    labels = torch.from_numpy(digits).long()
     everything = torch.arange(len(labels)).numpy()
     train, rest = train_test_split(everything, train_size=SHARES["train"], stratify=labels, random_state=seed)
     selection_share = SHARES["selection"] / (SHARES["selection"] + SHARES["test"])
@@ -151,12 +185,18 @@ def draw_splits(seed: int) -> dict[str, dict[str, Tensor]]:
 def draw(
     scans: Float[Tensor, "n 8 8"], others: Float[Tensor, "n f 8 8"], generator: torch.Generator
 ) -> tuple[UInt8[Tensor, "n 3 s s"], Float[Tensor, "n 4"]]:
-    """Draws one digit a canvas, over a texture and fragments (4x4 of 8x8 cells) of other digits.
+    """Draw one digit on each canvas, over a texture and fragments (4x4 of the 8x8 cells) of other digits.
 
-    Digit and fragments differ from the background by the same lightness and have colours of their own.
+    Digit and fragments differ from the background by the same lightness; each has a colour of its own.
+
+    Args:
+        scans: the digits, as ink from 0 to 1.
+        others: the digits that the fragments are cut from.
+        generator: source of all random numbers.
 
     Returns:
-        images, and the digits' boxes (top, left, bottom, right) in pixels, bottom and right excluded.
+        The images, and the boxes of the digits as (top, left, bottom, right) in pixels, where bottom and right are
+        excluded.
     """
     n, count = others.shape[:2]
 
@@ -182,7 +222,7 @@ def draw(
 
 
 def _texture(n: int, uniform) -> Float[Tensor, "n 3 s s"]:
-    """Coloured clouds of two grain sizes, within +-0.15 of zero."""
+    """Draw coloured clouds of two grain sizes, with values from -0.15 to 0.15."""
     coarse, fine = (
         F.interpolate(uniform(n, 3, cells, cells, low=-1, high=1), size=CANVAS, mode="bilinear") for cells in (4, 14)
     )
@@ -190,7 +230,7 @@ def _texture(n: int, uniform) -> Float[Tensor, "n 3 s s"]:
 
 
 def _windows(scans: Float[Tensor, "n f 8 8"], corner: Int[Tensor, "n f 2"]) -> Float[Tensor, "n f 4 4"]:
-    """The 4x4 cells of each scan that start at (row, col)."""
+    """Cut from each scan the 4x4 cells whose top left cell is at (row, col)."""
     offset = torch.arange(4)
     rows = corner[..., 0, None] + offset
     cols = corner[..., 1, None] + offset
@@ -201,7 +241,7 @@ def _windows(scans: Float[Tensor, "n f 8 8"], corner: Int[Tensor, "n f 2"]) -> F
 def _place_beside(
     box: Float[Tensor, "n 4"], side: Float[Tensor, "n"], candidates: Float[Tensor, "n f k 2"]
 ) -> Float[Tensor, "n f 4"]:
-    """For each fragment the candidate place (in [0, 1]) that covers least of the digit's box."""
+    """Choose for each fragment the candidate place (in [0, 1]) that covers the least of the digit's box."""
     corner = (candidates * (CANVAS - side)[:, None, None, None]).floor()
     places = torch.cat([corner, corner + side[:, None, None, None]], dim=-1)
     low = torch.maximum(places[..., :2], box[:, None, None, :2])
@@ -211,7 +251,7 @@ def _place_beside(
 
 
 def _stamp(scans: Float[Tensor, "n h w"], box: Float[Tensor, "n 4"]) -> Float[Tensor, "n 1 s s"]:
-    """Each scan, scaled into its box on an empty canvas: the opacity of its ink, none of it outside the box."""
+    """Scale each scan into its box on an empty canvas, as the opacity of its ink, which is 0 outside the box."""
     centre, extent = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
     scale = CANVAS / extent
     shift = (CANVAS - 2 * centre) / extent
@@ -223,5 +263,5 @@ def _stamp(scans: Float[Tensor, "n h w"], box: Float[Tensor, "n 4"]) -> Float[Te
         ],
         dim=1,
     )
-    grid = F.affine_grid(theta, (len(scans), 1, CANVAS, CANVAS), align_corners=False)
+    grid = F.affine_grid(theta, [len(scans), 1, CANVAS, CANVAS], align_corners=False)
     return F.grid_sample(scans[:, None], grid, align_corners=False) * box_mask(box, CANVAS, CANVAS)[:, None]

@@ -1,10 +1,10 @@
-"""Folders of photos, a folder for each class: one's own images, ImageNet, Imagenette."""
+"""Folders of photos, with a folder for each class."""
 
 import hashlib
-import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from jaxtyping import Int
@@ -16,21 +16,42 @@ from torchvision.transforms import v2
 from advfool.data.base import DataModule
 from advfool.data.imagenet import wnids, words
 from advfool.data.samples import NO_BOX, InputFormat, Sample, Samples
+from advfool.data.splitting import Item, split_off, take_subset
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.roles import Role
 
-CHECKED = 2000  # so many images are opened before the start; more would take too long
-Item = tuple[Path, int]
+CHECKED = 2000  # data sets of at most so many images are read once at the start, to find damaged files early
 
 
 class FolderModule(DataModule):
-    """Images in `root/train/CLASS/` and `root/val/CLASS/`, or in `root/CLASS/`, which is then split.
+    """Provide the photos of a folder that has a folder for each class.
 
-    `val` is the test set; a seeded `selection_fraction` of train (at most `selection_limit` images) serves early
-    stopping and the choice of checkpoints. With a third folder `test`, that is the test set and `val` serves the
-    selection. Where every class folder is named by a wnid, labels are ImageNet's indices. `class_map` renames
-    class folders to the network's class names. `limit_*` keep a seeded subset, `balanced` over the classes or
-    `random`. Training images are random crops of `crop_scale` of the photo's area, flipped at random; without
-    `augment` they are those of the test transform.
+    The photos lie in `root/train/CLASS/` and `root/val/CLASS/`, or in `root/CLASS/`, which is then split into two.
+    `val` is the test set, and a random part of `train` is the selection. If there is a folder `test`, that is the test
+    set and `val` is the selection. If every class folder is named by a wnid, labels are ImageNet's class indices.
+
+    Args:
+        input: the format of the network's images.
+        root: the folder.
+        batch_size: training images in a batch of one process.
+        eval_batch_size: images in a batch for measuring.
+        workers: processes that load images; 0 to load in the main process.
+        augment: whether training images are random crops, flipped at random, instead of the centre crops of the test.
+        crop_scale: smallest and largest area of a random crop, as fractions of the photo's area.
+        val_fraction: fraction of the images that are the test set, for a folder without `train` and `val`.
+        selection_fraction: fraction of the training images that are the selection.
+        selection_limit: largest number of images that are taken for the selection.
+        subset: how limits choose images: `balanced` over the classes or `random`.
+        limit_train: number of training images; None for all.
+        limit_val: the same for the selection images.
+        limit_test: the same for the test images.
+        class_map: class names of the network by the names of the class folders.
+        seed: decides the split and the images that limits choose.
+        order_seed: decides the order and the augmentation of the training images.
+        pair: the two classes that active fooling swaps if the fooling names none.
+
+    Raises:
+        AdvfoolError: the folder has another layout, an image cannot be read, or a setting is out of its range.
     """
 
     layout = "train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg alone (split by data.val_fraction)"
@@ -40,10 +61,10 @@ class FolderModule(DataModule):
     def __init__(
         self,
         input: InputFormat,
-        root: str,
+        root: Annotated[str, Role.PLACE],
         batch_size: int = 8,
         eval_batch_size: int = 32,
-        workers: int = 2,
+        workers: Annotated[int, Role.PLACE] = 2,
         augment: bool = True,
         crop_scale: Sequence[float] = (0.5, 1.0),
         val_fraction: float = 0.2,
@@ -66,7 +87,7 @@ class FolderModule(DataModule):
             if not 0 < value < 1:
                 raise AdvfoolError(f"data.{name} must lie between 0 and 1, got {value}.")
         self.input, self.augment, self.split_seed = input, augment, seed
-        self.crop_scale = crop_scale
+        self.plain, self.augmented = test_transform(input), train_transform(input, crop_scale)
         folders = self._find(Path(str(root)).expanduser())
         names = sorted({name for split in folders.values() for name in split})
         self.classes, self.labels, index = _classes(names, {str(k): str(v) for k, v in (class_map or {}).items()})
@@ -75,25 +96,25 @@ class FolderModule(DataModule):
             for split, classes in folders.items()
         }
         items = self._three_splits(items, val_fraction, selection_fraction, selection_limit)
-        self.items = {name: _subset(items[name], self.limits[name], subset, seed) for name in items}
+        self.items = {name: take_subset(items[name], self.limits[name], subset, seed) for name in items}
         self._check_readable()
 
     def train(self) -> Samples:
         if not self.augment:
             return self.plain_train()
-        return Photos(self.items["train"], train_transform(self.input, self.crop_scale), varies=True)
+        return Photos(self.items["train"], self.augmented, varies=True)
 
     def plain_train(self) -> Samples:
-        return Photos(self.items["train"], test_transform(self.input))
+        return Photos(self.items["train"], self.plain)
 
     def selection(self) -> Samples:
-        return Photos(self.items["selection"], test_transform(self.input))
+        return Photos(self.items["selection"], self.plain)
 
     def test(self) -> Samples:
-        return Photos(self.items["test"], test_transform(self.input))
+        return Photos(self.items["test"], self.plain)
 
     def _find(self, root: Path) -> dict[str, dict[str, list[Path]]]:
-        """Image paths by split and class folder; the single split `all` for a folder of class folders."""
+        """Find the paths of the images by split and class folder; a folder of class folders is one split, `all`."""
         if not root.is_dir():
             raise AdvfoolError(
                 f"No images: the folder '{root}' (data.root) does not exist. Expected: {self.layout}. {self.hint}"
@@ -129,55 +150,30 @@ class FolderModule(DataModule):
         if "test" in items:
             return {"train": items["train"], "selection": items["val"], "test": items["test"]}
         if "all" in items:
-            train, test = _split(items["all"], val_fraction, self.split_seed)
+            train, test = split_off(items["all"], val_fraction, self.split_seed)
         else:
             train, test = items["train"], items["val"]
-        train, selection = _split(train, min(selection_fraction, selection_limit / len(train)), self.split_seed)
+        train, selection = split_off(train, min(selection_fraction, selection_limit / len(train)), self.split_seed)
         return {"train": train, "selection": selection, "test": test}
 
     def _check_readable(self) -> None:
+        """Read every image once, unless there are too many, so that a damaged file is found before the training."""
         paths = [path for items in self.items.values() for path, _ in items]
         if len(paths) <= CHECKED:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(read_image, paths))
 
 
-class Imagenet(FolderModule):
-    """ImageNet (ILSVRC 2012) in torchvision's layout or as plain train/ and val/ folders."""
-
-    layout = "train/WNID/*.JPEG and val/WNID/*.JPEG (torchvision's ImageNet layout), a folder for each class"
-    hint = (
-        "Give ImageNet's folder: data.root=/path/to/imagenet (or set IMAGENET_ROOT). The small way out: "
-        "data=imagenette downloads ten of its classes (about 100 MB)."
-    )
-    needs_splits = True
-
-
-class Imagenette(FolderModule):
-    """Imagenette: ten ImageNet classes, downloaded by torchvision, labelled with ImageNet's 1,000 indices."""
-
-    def __init__(self, input: InputFormat, root: str, size: str = "160px", download: bool = True, **kwargs) -> None:
-        from torchvision.datasets import Imagenette as Source
-
-        if size not in Source._ARCHIVES:
-            raise AdvfoolError(f"data.size must be one of {', '.join(Source._ARCHIVES)}, got {size!r}.")
-        folder = Path(root).expanduser() / Path(Source._ARCHIVES[size][0]).stem
-        if download and not folder.is_dir():
-            try:
-                Source(root, split="train", size=size, download=True)
-            except (OSError, RuntimeError, tarfile.TarError) as error:
-                archive = Source._ARCHIVES[size][0]
-                raise AdvfoolError(
-                    f"Could not download Imagenette: {error}. Fetch {archive} on another machine and unpack it into "
-                    f"'{root}', so that '{folder}' exists, or name another folder: data.root=/path."
-                ) from error
-        super().__init__(input, str(folder), **kwargs)
-
-
 class Photos(Samples):
-    """Image files, decoded and transformed on the fly; `varies` says that the transform is random."""
+    """Read image files, which are decoded and transformed each time.
 
-    def __init__(self, items: Sequence[Item], transform, varies: bool = False) -> None:
+    Args:
+        items: path and label of each image.
+        transform: turns a PIL image into the tensor that the network takes.
+        varies: whether the transform is random.
+    """
+
+    def __init__(self, items: Sequence[Item], transform: Callable[[Image.Image], Tensor], varies: bool = False) -> None:
         self.items, self.transform, self.varies = items, transform, varies
 
     def __len__(self) -> int:
@@ -207,10 +203,10 @@ class Photos(Samples):
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decodes an image file to RGB.
+    """Decode an image file to RGB.
 
     Raises:
-        AdvfoolError: it cannot be read; the message names the path.
+        AdvfoolError: the file cannot be read; the message names it.
     """
     try:
         with Image.open(path) as image:
@@ -220,27 +216,35 @@ def read_image(path: Path) -> Image.Image:
 
 
 def test_transform(input: InputFormat) -> v2.Compose:
-    """Resize, centre crop, normalise (the paper's protocol: Resize 256, CenterCrop 224)."""
+    """Create the transform that resizes a photo, crops its centre and normalises it.
+
+    Source: Heo et al. 2019 resize to 256 and crop 224 pixels.
+    """
     mode = v2.InterpolationMode(input.interpolation)
     crop = [v2.Resize(input.resize, mode, antialias=True), v2.CenterCrop(input.size)]
     return v2.Compose([*crop, *_to_tensor(input)])
 
 
 def train_transform(input: InputFormat, scale: Sequence[float]) -> v2.Compose:
-    """Random crop of `scale` of the photo's area, random flip, normalise."""
-    mode = v2.InterpolationMode(input.interpolation)
-    crop = [v2.RandomResizedCrop(input.size, scale, interpolation=mode, antialias=True), v2.RandomHorizontalFlip()]
+    """Create the transform that crops a random part of a photo, flips it at random and normalises it.
+
+    Args:
+        input: the format of the network's images.
+        scale: smallest and largest area of the crop, as fractions of the photo's area.
+    """
+    mode, area = v2.InterpolationMode(input.interpolation), (scale[0], scale[1])
+    crop = [v2.RandomResizedCrop(input.size, area, interpolation=mode, antialias=True), v2.RandomHorizontalFlip()]
     return v2.Compose([*crop, *_to_tensor(input)])
 
 
-def _to_tensor(input: InputFormat) -> list:
+def _to_tensor(input: InputFormat) -> list[v2.Transform]:
     return [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(input.mean, input.std)]
 
 
 def _classes(
     folders: list[str], class_map: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, int]]:
-    """Class names, words for people, and each folder's index among the names."""
+    """Return the names of the classes, the words that people are shown, and the index of each folder's class."""
     unknown = sorted(set(class_map) - set(folders))
     if unknown:
         raise AdvfoolError(f"data.class_map names no class folder: {', '.join(unknown)}. Folders: {folders[:10]}.")
@@ -251,27 +255,3 @@ def _classes(
         return imagenet, words(), {folder: position[name] for folder, name in names.items()}
     classes = tuple(sorted(set(names.values())))
     return classes, classes, {folder: classes.index(name) for folder, name in names.items()}
-
-
-def _split(items: list[Item], fraction: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """A seeded random `fraction` of the images, at least one, apart from the rest."""
-    if len(items) < 2:
-        raise AdvfoolError(f"Cannot split {len(items)} image(s) into two parts; give at least 2.")
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
-    count = min(max(round(fraction * len(items)), 1), len(items) - 1)
-    chosen = set(order[:count])
-    return [x for i, x in enumerate(items) if i not in chosen], [x for i, x in enumerate(items) if i in chosen]
-
-
-def _subset(items: list[Item], limit: int | None, how: str, seed: int) -> list[Item]:
-    """A seeded subset: at random, or taking the classes in turn so that their counts differ by at most one."""
-    if limit is None or limit >= len(items):
-        return items
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
-    if how == "balanced":
-        turn: dict[int, int] = {}
-        rank = {}
-        for i in order:
-            rank[i] = turn[items[i][1]] = turn.get(items[i][1], -1) + 1
-        order.sort(key=rank.__getitem__)  # stable: within a turn the classes stay in random order
-    return [items[i] for i in sorted(order[:limit])]

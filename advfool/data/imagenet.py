@@ -1,4 +1,4 @@
-"""ImageNet's 1,000 classes, in the order of every published network's outputs."""
+"""The 1,000 classes of ImageNet, in the order of the outputs of networks that are pretrained on it."""
 
 from functools import cache
 from importlib.resources import files
@@ -6,13 +6,13 @@ from importlib.resources import files
 
 @cache
 def wnids() -> tuple[str, ...]:
-    """The WordNet identifiers, e.g. n01440764, by class index."""
+    """Return the WordNet identifier of each class, e.g. n01440764."""
     return tuple(files("advfool.data").joinpath("imagenet_wnids.txt").read_text().split())
 
 
 @cache
 def words() -> tuple[str, ...]:
-    """The English names, e.g. tench, by class index."""
+    """Return the English name of each class, e.g. tench."""
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
     return tuple(_IMAGENET_CATEGORIES)

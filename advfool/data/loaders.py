@@ -1,4 +1,4 @@
-"""Loaders for training whose order depends on the seed alone and that resume where they stopped."""
+"""Loaders for training, whose order depends on the seed alone and which resume where they stopped."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,18 @@ from advfool.data.samples import Sample, Samples
 
 
 class Order(DistributedSampler):
-    """This process's share of the samples, in whole batches, pass after pass, each in a new random order.
+    """Yield this process's share of the samples in whole batches, in a new random order for each pass over the data.
 
-    The order depends on the seed and the pass alone. A turn is so many batches: those of one pass, or `batches`,
-    wherever passes end. Each comes `replays` times in a row. A training that was interrupted goes on in `turn` after
-    `skip` of them.
+    The order depends on the seed and the number of the pass alone. Iterating once gives one turn: a fixed number of
+    batches, which may end in the middle of a pass. To resume an interrupted training, set `turn` to the number of the
+    turn and `skip` to the number of batches that it has already given.
+
+    Args:
+        data: the samples to order.
+        batch_size: samples in a batch.
+        seed: decides the order.
+        replays: how many times in a row each batch is given.
+        batches: batches in a turn, not counting replays; None for those of one pass.
     """
 
     def __init__(self, data: Samples, batch_size: int, seed: int, replays: int = 1, batches: int | None = None) -> None:
@@ -37,29 +44,39 @@ class Order(DistributedSampler):
         return self.batches * self.batch_size * self.replays
 
     def _pass(self, number: int) -> Int[Tensor, "b n"]:
-        self.set_epoch(number)  # (Lightning sets its own count, which turns are not)
+        self.set_epoch(number)  # overrides the epoch that Lightning sets, which counts turns rather than passes
         return torch.tensor(list(super().__iter__()))[: self.in_a_pass * self.batch_size].view(-1, self.batch_size)
 
 
 class ShuffledLoader(DataLoader):
-    """A loader for training that goes on, after an interruption, with the batch that would have come next.
+    """Load shuffled training batches and, after an interruption, resume with the next batch.
 
-    Lightning keeps its `state_dict` in checkpoints.
+    Lightning stores the loader's `state_dict` in its checkpoints.
+
+    Args:
+        data: the samples to load.
+        batch_size: samples in a batch.
+        seed: decides the order and the augmentation.
+        replays: how many times in a row each batch is served.
+        batches: batches in one iteration, not counting replays; None for those of one pass over the data.
+        kwargs: further arguments of `DataLoader`.
     """
 
     def __init__(
         self, data: Samples, batch_size: int, seed: int, replays: int = 1, batches: int | None = None, **kwargs
     ) -> None:
         order = Order(data, batch_size, seed, replays, batches)
-        generator = torch.Generator().manual_seed(seed)  # else every pass would draw from the global one
+        generator = torch.Generator().manual_seed(seed)  # without it every pass would draw from the global generator
         super().__init__(data, batch_size, sampler=order, generator=generator, **kwargs)
+        self.order = order
         self.turn, self.seen, self.resumed = -1, 0, False
 
-    def __iter__(self) -> Iterator[Sample]:
+    # DataLoader annotates its own private iterator class; what iterates over a loader only needs an iterator.
+    def __iter__(self) -> Iterator[Sample]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not self.resumed or self.seen == len(self):
             self.turn, self.seen = self.turn + 1, 0
         self.resumed = False
-        self.sampler.turn, self.sampler.skip = self.turn, self.seen
+        self.order.turn, self.order.skip = self.turn, self.seen
         for batch in super().__iter__():
             self.seen += 1
             yield batch
@@ -72,4 +89,5 @@ class ShuffledLoader(DataLoader):
 
 
 def process_count() -> int:
+    """Return the number of processes that train or measure together, 1 without `torch.distributed`."""
     return distributed.get_world_size() if distributed.is_initialized() else 1

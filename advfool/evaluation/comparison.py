@@ -1,74 +1,34 @@
-"""Original against manipulated network on the test images: one row for each image."""
+"""Measures the original against the manipulated network on the test images: one row for each image."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from torch import Tensor, distributed, nn
-from torch.utils.data import DataLoader, Subset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from advfool.data.base import DataModule
-from advfool.data.samples import Sample, Samples
-from advfool.foolings.base import Fooling
-from advfool.interpreters.base import Interpreter, read_maps
-from advfool.interpreters.tracing.recording import record
-from advfool.metrics import AOPC
+from advfool.data.samples import Sample
+from advfool.evaluation.paired import NETWORKS, record_pair
+from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked
+from advfool.evaluation.setup import Setup
+from advfool.metrics import AOPC, METRICS
 from advfool.metrics import functional as metrics
-from advfool.metrics.functional.flipping import Replacement
-from advfool.utilities.errors import AdvfoolError, check_choice
 from advfool.utilities.heatmaps import is_finite
-
-NETWORKS = ("original", "manipulated")
-SIMILARITIES = {  # of the original and the manipulated network's map of the same image
-    "spearman": metrics.spearman,
-    "pearson": metrics.pearson,
-    "cosine": metrics.cosine,
-    "ssim": metrics.ssim,
-    "topk_intersection": metrics.topk_intersection,
-}
-PAIR = ("c1", "c2")
-Table = dict[str, Tensor]  # columns by name, one value for each image
-
-
-@dataclass(frozen=True)
-class AOPCSettings:
-    """How AOPC curves are measured: on so many of the explained images (0: not at all), and `aopc`'s own settings.
-
-    interpreters: whose maps, or None for the first one's (the trained one's).
-    """
-
-    images: int = 0
-    steps: int = 100
-    region: int = 9
-    replacement: str = "uniform"
-    seed: int = 0
-    interpreters: Sequence[str] | None = None
-
-    def check(self, size: int, names: Sequence[str]) -> None:
-        """Raises an AdvfoolError where images of `size` pixels a side or interpreters of these names forbid it."""
-        for key, least in (("images", 0), ("steps", 1), ("region", 1)):
-            if getattr(self, key) < least:
-                raise AdvfoolError(f"aopc.{key} must be at least {least}, got {getattr(self, key)}.")
-        check_choice("aopc.replacement", self.replacement, Replacement)
-        wrong = [name for name in self.interpreters or [] if name not in names]
-        if wrong or isinstance(self.interpreters, str):
-            raise AdvfoolError(
-                f"aopc.interpreters must be a list of those evaluated with ({', '.join(names)}), got "
-                f"{self.interpreters}."
-            )
-        cells = (size // self.region) ** 2
-        if self.images and self.steps > cells:
-            raise AdvfoolError(
-                f"aopc.steps={self.steps}: an image of {size}x{size} has {cells} regions of {self.region}x"
-                f"{self.region}. Use fewer steps or smaller regions (aopc.region=...)."
-            )
 
 
 class Curve(NamedTuple):
-    """An AOPC curve, the mean over the images, with its value and that one's 95 % interval."""
+    """An AOPC curve, the mean over the images.
+
+    Args:
+        value: the AOPC, the mean of the curve.
+        interval: its 95 % interval over the images; None for a single image.
+        points: mean fall of the probability after 0, 1, ... replaced regions.
+    """
 
     value: float
     interval: list[float] | None
@@ -77,11 +37,12 @@ class Curve(NamedTuple):
 
 @dataclass
 class Results:
-    """What a comparison found: rows of the explained images, of all images, and AOPC curves by what they are of.
+    """What a comparison found.
 
-    Passive foolings explain test images, active ones composites, whose rows are apart from those of the images.
-    `aopc` has a curve for (interpreter, network, whose map), if any image had finite maps; the interpreter of the map
-    `random` is "".
+    Args:
+        explained: a row for each image whose heatmaps were measured; for active fooling, of each composite.
+        images: a row for each test image.
+        aopc: curves by (interpreter, network, whose heatmap); the interpreter of the heatmap `random` is "".
     """
 
     explained: Table
@@ -89,45 +50,61 @@ class Results:
     aopc: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
 
 
+def similarities() -> dict[str, Callable[..., Tensor]]:
+    """List the registered metrics that compare two heatmaps of an image, by name."""
+    return {name: metric.function for name, metric in METRICS.items() if metric.needs == ("pair of maps",)}
+
+
 class Comparison(LightningModule):
     """Runs both networks over the test images and keeps one row for each image.
 
-    Each network runs once for each batch, whatever the number of interpreters. Heatmaps are measured on the images
-    whose index is in `measured` (None: all); for composites (the second kind of batch is then the ordinary images)
-    on all of them.
+    Each network runs once for each batch, whatever the number of interpreters. The first loader has the images that
+    are explained (composites, where there are any), a second one ordinary images.
+
+    Args:
+        setup: what is compared, and how.
+        manipulated: the manipulated network.
+        measured: indices of the images whose heatmaps are measured; None: all.
+        curved: indices of the images whose AOPC curves are measured.
     """
 
     def __init__(
         self,
-        original: nn.Module,
+        setup: Setup,
         manipulated: nn.Module,
-        interpreters: Sequence[Interpreter],
-        fooling: Fooling,
-        target: str,
-        data: DataModule,
         measured: Int[Tensor, "m"] | None,
-        aopc: AOPCSettings,
-        aopc_images: Int[Tensor, "k"],
+        curved: Int[Tensor, "k"],
     ) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict({"original": original.eval(), "manipulated": manipulated.eval()})
-        self.interpreters, self.fooling, self.target = interpreters, fooling, target
-        self.has_boxes = data.has_boxes or fooling.needs_composites
-        self.measured, self.aopc_images = measured, aopc_images
-        chosen = aopc.interpreters or [interpreters[0].name]
+        self.networks = nn.ModuleDict({"original": setup.original.eval(), "manipulated": manipulated.eval()})
+        self.setup_of_run, self.measured, self.curved = setup, measured, curved
+        self.interpreters, self.fooling = list(setup.interpreters.values()), setup.fooling
+        self.has_boxes = setup.data.has_boxes or setup.composites is not None
+        self.similarities = similarities()
         self.kinds: list[tuple[str, str, str]] = []  # of the curves
         self.curves = nn.ModuleList()
-        if len(aopc_images):
-            kinds = [(interp.name, name) for interp in interpreters if interp.name in chosen for name in NETWORKS]
-            options = {"steps": aopc.steps, "region": aopc.region, "replacement": aopc.replacement, "seed": aopc.seed}
-            options["pixel_range"] = data.input.pixel_range()
-            for network in NETWORKS:
-                for interp, source in [*kinds, ("", "random")]:
-                    order = "random" if source == "random" else "most_relevant_first"
-                    self.kinds.append((interp, network, source))
-                    self.curves.append(AOPC(order=order, **options))
+        if len(curved):
+            self._add_curves()
         self.rows: tuple[list[Table], list[Table]] = ([], [])
         self.results: Results | None = None
+
+    def _add_curves(self) -> None:
+        aopc = self.setup_of_run.settings.aopc
+        chosen = aopc.interpreters or [self.interpreters[0].name]
+        sources = [(name, source) for name in self.setup_of_run.interpreters if name in chosen for source in NETWORKS]
+        for network in NETWORKS:
+            for interp, source in [*sources, ("", "random")]:
+                self.kinds.append((interp, network, source))
+                self.curves.append(
+                    AOPC(
+                        order="random" if source == "random" else "most_relevant_first",
+                        steps=aopc.steps,
+                        region=aopc.region,
+                        replacement=aopc.replacement,
+                        seed=aopc.seed,
+                        pixel_range=self.setup_of_run.data.input.pixel_range(),
+                    )
+                )
 
     def test_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         if dataloader_idx == 1:
@@ -141,54 +118,59 @@ class Comparison(LightningModule):
                 self.rows[0].append(self._row(Sample(*(values[part] for values in batch)), explained))
 
     def _row(self, batch: Sample, explained: bool) -> Table:
+        networks = {name: self.networks[name] for name in NETWORKS}
         readers = self.interpreters if explained else []
-        recordings = {name: record(network, batch.image, readers) for name, network in self.networks.items()}
-        logits = {name: recording.logits.detach() for name, recording in recordings.items()}
+        pair = record_pair(networks, batch.image, batch.label, readers, self.setup_of_run.settings.target)
         composites = batch.label.dim() == 2
         row: Table = {"index": batch.index}
-        for name, found in logits.items():
-            row |= _prediction_columns(name, found, None if composites else batch.label)
-        row["agreement"] = metrics.prediction_agreement(*logits.values()).float()
-        row["kl"] = metrics.kl_divergence(*logits.values())
+        for name, found in pair.logits.items():
+            row |= prediction_columns(name, found, None if composites else batch.label)
+        row["agreement"] = metrics.prediction_agreement(*pair.logits.values()).float()
+        row["kl"] = metrics.kl_divergence(*pair.logits.values())
         if not composites:
             row["label"] = batch.label
-        targets = batch.label if self.target == "label" or composites else row["prediction/original"]
         if explained:
-            maps = {
-                interp.name: {name: read_maps(interp, recording, targets) for name, recording in recordings.items()}
-                for interp in self.interpreters
-            }
+            maps = {interp.name: pair.maps(interp) for interp in self.interpreters}
             for interp in self.interpreters:
                 row |= self._map_columns(interp.name, interp.signed, maps[interp.name], batch)
-            self._update_curves(batch, targets, maps)
+            self._update_curves(batch, pair.targets, maps)
         return {column: values.cpu() for column, values in row.items()}
 
     def _map_columns(
-        self, interp: str, signed: bool, maps: dict[str, Float[Tensor, "n *two h w"]], batch: Sample
+        self, interp: str, signed: bool, maps: Mapping[str, Float[Tensor, "n *two h w"]], batch: Sample
     ) -> Table:
         maps = {name: found.detach().float() for name, found in maps.items()}
         columns: Table = {}
-        size = tuple(batch.image.shape[-2:])
+        size = (batch.image.shape[-2], batch.image.shape[-1])
         for name, found in maps.items():
             test_loss = self.fooling.test_loss(found, maps["original"])
             columns[f"test_loss/{interp}/{name}"] = test_loss
             columns[f"degenerate/{interp}/{name}"] = test_loss.isnan().float()
             if self.has_boxes:
-                boxes = batch.box.flatten(0, found.dim() - 3) if found.dim() == 4 else batch.box
-                flat = found.flatten(0, -3)
-                columns[f"pointing/{interp}/{name}"] = metrics.points_into(flat, boxes, size).view(found.shape[:-2])
-                columns[f"mass/{interp}/{name}"] = metrics.mass_inside(flat, boxes, size).view(found.shape[:-2])
+                each = found.flatten(0, -3)  # of a composite both classes, one after the other
+                boxes = batch.box.flatten(0, 1) if found.dim() == 4 else batch.box
+                for key, measure in (("pointing", metrics.points_into), ("mass", metrics.mass_inside)):
+                    columns[f"{key}/{interp}/{name}"] = measure(each, boxes, size).view(test_loss.shape)
+        columns |= self._similarity_columns(interp, signed, maps)
+        return one_column_each(columns)
+
+    def _similarity_columns(self, interp: str, signed: bool, maps: Mapping[str, Float[Tensor, "n *two h w"]]) -> Table:
+        shape = maps["original"].shape[:-2]
         original, manipulated = (maps[name].flatten(0, -3) for name in NETWORKS)
         usable = is_finite(original) & is_finite(manipulated)
-        for name, similarity in SIMILARITIES.items():
-            options = {"data_range": 2.0 if signed else 1.0} if name == "ssim" else {}
+        columns: Table = {}
+        for name, similarity in self.similarities.items():
+            scaled = "data_range" in inspect.signature(similarity).parameters
+            options = {"data_range": 2.0 if signed else 1.0} if scaled else {}
             values = similarity(original.nan_to_num(0, 0, 0), manipulated.nan_to_num(0, 0, 0), **options)
-            columns[f"{name}/{interp}"] = values.float().where(usable, torch.nan).view(found.shape[:-2])
-        return _one_column_each(columns)
+            columns[f"{name}/{interp}"] = values.float().where(usable, torch.nan).view(shape)
+        return columns
 
-    def _update_curves(self, batch: Sample, targets: Tensor, maps: dict[str, dict[str, Tensor]]) -> None:
-        """Of images with finite maps, so that all curves of an interpreter are of the same images."""
-        wanted = torch.isin(batch.index, self.aopc_images.to(batch.index.device))
+    def _update_curves(
+        self, batch: Sample, targets: Int[Tensor, "n *two"], maps: Mapping[str, Mapping[str, Tensor]]
+    ) -> None:
+        """Update with the images whose heatmaps are finite, so that all curves of an interpreter are of the same."""
+        wanted = torch.isin(batch.index, self.curved.to(batch.index.device))
         for (interp, network, source), metric in zip(self.kinds, self.curves, strict=True):
             pair = maps[interp or self.interpreters[0].name]
             found = pair[source if interp else "original"]
@@ -198,53 +180,48 @@ class Comparison(LightningModule):
                 metric.update(self.networks[network], *arguments, batch.index[chosen])
 
     def on_test_epoch_end(self) -> None:
-        """Gathers from all processes, while metrics are still on the device that these talk through."""
-        explained, images = (_gathered(_stack(rows)) for rows in self.rows)
-        if not self.fooling.needs_composites:
+        """Gather the rows of all processes, while the metrics are still on the device that these talk through."""
+        explained, images = (gathered(stacked(rows)) for rows in self.rows)
+        if self.setup_of_run.composites is None:
             images = explained
             if self.measured is not None:
-                explained = {
-                    name: values[torch.isin(images["index"], self.measured)] for name, values in images.items()
-                }
+                chosen = torch.isin(images["index"], self.measured)
+                explained = {name: values[chosen] for name, values in images.items()}
         curves = {key: _curve(metric) for key, metric in zip(self.kinds, self.curves, strict=True)}
         self.results = Results(explained, images, {key: curve for key, curve in curves.items() if curve})
 
 
-def compare(
-    trainer: Trainer,
-    data: DataModule,
-    original: nn.Module,
-    manipulated: nn.Module,
-    interpreters: Sequence[Interpreter],
-    fooling: Fooling,
-    target: str,
-    measured: int | None = None,
-    seed: int = 0,
-    composites: Samples | None = None,
-    aopc: AOPCSettings | None = None,
-) -> Results:
-    """Both networks on all test images; heatmaps on `measured` random ones (None: all), or on the composites."""
-    images, aopc = data.test(), aopc or AOPCSettings()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    some = measured is not None and measured < len(images) and composites is None
-    chosen = order[:measured].sort().values if some else None
-    aopc_images = order[: min(aopc.images, measured or len(images))] if composites is None else order[:0]
-    comparison = Comparison(
-        original, manipulated, interpreters, fooling, target, data, chosen, aopc, aopc_images.sort().values
-    )
-    if composites is None:  # images with AOPC first, then the other measured ones: batches are of one kind
-        curved, rest = len(aopc_images), measured if some else len(images)
-        parts = (order[:curved], order[curved:rest], order[rest:])
-        images = Subset(images, torch.cat([part.sort().values for part in parts]).tolist())
-    parts = [images] if composites is None else [composites, images]
-    trainer.test(comparison, datamodule=_TestLoaders(data, parts), verbose=False)
+def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> Results:
+    """Measure both networks on all test images, and their heatmaps on a random part of them or on the composites.
+
+    Args:
+        setup: what is compared, and how.
+        manipulated: the manipulated network.
+        trainer: runs the comparison, in one or several processes.
+    """
+    settings, images = setup.settings, setup.data.test()
+    if setup.composites is not None:
+        comparison = Comparison(setup, manipulated, None, torch.arange(0))
+        parts: list[Dataset] = [setup.composites.test, images]
+    else:
+        total, limit = len(images), settings.fsr_images
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(settings.seed))
+        count = total if limit is None else min(limit, total)
+        curved = min(settings.aopc.images, count)
+        measured = order[:count].sort().values if count < total else None
+        comparison = Comparison(setup, manipulated, measured, order[:curved].sort().values)
+        # Images with AOPC first, then the other measured ones: batches are of one kind.
+        ranges = (order[:curved], order[curved:count], order[count:])
+        parts = [Subset(images, torch.cat([part.sort().values for part in ranges]).tolist())]
+    trainer.test(comparison, datamodule=_TestLoaders(setup.data, parts), verbose=False)
+    assert comparison.results is not None
     return comparison.results
 
 
 class _TestLoaders(LightningDataModule):
     """Loaders that are made once the processes know of each other."""
 
-    def __init__(self, data: DataModule, parts: list) -> None:
+    def __init__(self, data: DataModule, parts: list[Dataset]) -> None:
         super().__init__()
         self.data, self.parts = data, parts
 
@@ -252,49 +229,7 @@ class _TestLoaders(LightningDataModule):
         return [self.data.in_order(part) for part in self.parts]
 
 
-def _prediction_columns(name: str, logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"] | None) -> Table:
-    confidence, prediction = logits.float().softmax(dim=1).max(dim=1)
-    columns = {f"prediction/{name}": prediction, f"confidence/{name}": confidence}
-    if labels is not None:
-        for k in (1, 5):
-            columns[f"top{k}/{name}"] = metrics.top_k_correct(logits, labels, k).float()
-    return columns
-
-
-def _one_column_each(columns: Table) -> Table:
-    """Columns of two values, one for each class of a composite, become two columns: `NAME/c1` and `NAME/c2`."""
-    single = {name: values for name, values in columns.items() if values.dim() == 1}
-    pairs = {
-        f"{name}/{which}": values[:, c]
-        for name, values in columns.items()
-        if values.dim() == 2
-        for c, which in enumerate(PAIR)
-    }
-    return single | pairs
-
-
 def _curve(metric: AOPC) -> Curve | None:
-    """None where no image had a map."""
+    """Read a curve; None where no image had a heatmap."""
     (low, high), value, points = metric.interval().tolist(), metric.compute().item(), metric.curve().tolist()
     return Curve(value, [low, high] if low == low else None, points) if value == value else None
-
-
-def _stack(rows: list[Table]) -> Table:
-    """Concatenates batches; columns that a batch lacks (heatmaps not measured) are NaN there."""
-    columns = dict.fromkeys(column for row in rows for column in row)
-    return {
-        column: torch.cat(
-            [row[column] if column in row else torch.full((len(row["index"]),), torch.nan) for row in rows]
-        )
-        for column in columns
-    }
-
-
-def _gathered(table: Table) -> Table:
-    """The rows of all processes in the order of their index."""
-    if table and distributed.is_initialized() and distributed.get_world_size() > 1:
-        tables = [None] * distributed.get_world_size()
-        distributed.all_gather_object(tables, table)
-        table = _stack(tables)
-    order = torch.argsort(table["index"]) if table else None
-    return {name: column[order] for name, column in table.items()}

@@ -6,11 +6,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from advfool.evaluation.comparison import NETWORKS, PAIR
+from advfool.evaluation.paired import NETWORKS, PAIR
+from advfool.utilities.files import PICTURES
 
 
 def print_results(metrics: dict, folder: Path, console: Console | None = None) -> None:
-    """Prints accuracy, then a row for each interpreter, and where the pictures are."""
+    """Print the accuracy, the measures of each interpreter's heatmaps, and where the pictures are.
+
+    Args:
+        metrics: the contents of metrics.json.
+        folder: of the run.
+        console: where to print; None: standard output.
+    """
     console = console or Console()
     console.print(_accuracy(metrics))
     console.print(_maps(metrics))
@@ -25,7 +32,7 @@ def print_results(metrics: dict, folder: Path, console: Console | None = None) -
     for classes in list(metrics.get("fsr_by_class", {}).values())[:1]:
         worst = min(classes, key=lambda name: classes[name] or 0.0)
         console.print(f"Least fooled class: {worst} (FSR {_percent(classes[worst])}).", markup=False)
-    pictures = [str(folder / name) for name in ("heatmaps.png", "training.png", "aopc.png") if (folder / name).exists()]
+    pictures = [str(folder / name) for name in PICTURES if (folder / name).exists()]
     if pictures:
         console.print(f"Look at {' and '.join(pictures)}.", markup=False, soft_wrap=True)
 
@@ -44,7 +51,7 @@ def _accuracy(metrics: dict) -> Table:
 
 
 def _maps(metrics: dict) -> Table:
-    """A column for each interpreter (and class, of active fooling), a row for each measure."""
+    """Make a table with a column for each interpreter (and class, for active fooling) and a row for each measure."""
     active = any(isinstance(rate, Mapping) for rate in metrics["fsr"].values())
     columns = [(interp, which) for interp in metrics["fsr"] for which in (PAIR if active else (None,))]
     table = Table("", title="heatmaps of the original network, to those of the manipulated one", title_justify="left")

@@ -1,4 +1,4 @@
-"""A few test images of a run with the heatmaps of both networks, kept for the report's gallery and for figures."""
+"""A few test images of a run with the heatmaps of both networks, for the report's gallery and for figures."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from advfool.data.samples import InputFormat, Samples, take
-from advfool.evaluation.comparison import PAIR, Table
-from advfool.foolings.base import Fooling
-from advfool.interpreters.base import Interpreter, read_maps
-from advfool.interpreters.tracing.recording import record
+from advfool.data.samples import take
+from advfool.evaluation.paired import NETWORKS, PAIR, record_pair
+from advfool.evaluation.rows import Table
+from advfool.evaluation.setup import Setup
+from advfool.utilities.files import EXAMPLES
 
-FILE = "examples.safetensors"
 ROLES = ("best", "median", "worst", "fixed")
 CHOICE = 2019  # seed of the fixed images: a constant, so that they are the same in every run of the same data
 LARGE = 112  # pixels a side: an image of 224 takes 150 kB, and 6 of them 0.9 MB
@@ -27,12 +26,16 @@ OF_A_KIND = {False: 3, True: 1}  # best, median and worst, each
 
 @dataclass(frozen=True)
 class Example:
-    """What one kept image is.
+    """Describes one example image.
 
-    index: its place among the test images (kind `image`) or test composites (`composite`). path: its file, if any.
-    label: its class in words. explained: the classes its maps are of, two of a composite. predictions: the class and
-    its probability, by network. roles: why it was kept; best, median and worst are by the test loss of the
-    interpreter trained with.
+    Args:
+        index: its place among the test images (kind `image`) or the test composites (kind `composite`).
+        kind: `image` or `composite`.
+        path: its file; None where it comes from none.
+        label: its class in words.
+        explained: the classes that its heatmaps explain; two for a composite.
+        predictions: the predicted class and its probability, by network.
+        roles: why it was chosen; best, median and worst are by the test loss of the interpreter trained with.
     """
 
     index: int
@@ -46,11 +49,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Kept images in the order of their rows; maps and test losses by (interpreter, network).
+    """The example images of a run.
 
-    Maps are at their own resolution, c of each image: one for each class explained. interps: the interpreters, the
-    one trained with first. A test loss is that of the kept maps, NaN for a degenerate one, and counts as fooled within
-    `interval`.
+    Args:
+        rows: what each image is.
+        images: their pixels, from 0 to 255.
+        maps: heatmaps at their own resolution by (interpreter, network); one for each explained class.
+        test_loss: of each heatmap, by (interpreter, network); NaN for a degenerate one.
+        interps: the names of the interpreters, the one trained with first.
+        interval: test losses that count as fooled.
     """
 
     rows: tuple[Example, ...]
@@ -62,10 +69,17 @@ class Examples:
 
 
 def choose(explained: Table, trained: str, interval: Sequence[float], total: int, large: bool) -> dict[int, list[str]]:
-    """The images to keep and their roles: by index, among `total`.
+    """Choose the example images.
 
-    explained: a row for each measured image, with the test losses of the interpreter `trained`. An image can have
-    several roles. Degenerate maps, whose test loss is NaN, rank as worst.
+    Args:
+        explained: a row for each measured image.
+        trained: name of the interpreter whose test losses rank the images; degenerate heatmaps (NaN) rank as worst.
+        interval: test losses that count as fooled.
+        total: number of test images or composites.
+        large: whether the images are so large that fewer are chosen.
+
+    Returns:
+        the roles of each chosen image (one can have several), by its index.
     """
     names = [f"test_loss/{trained}/manipulated{end}" for end in ("", *(f"/{which}" for which in PAIR))]
     loss = torch.stack([explained[name].double() for name in names if name in explained]).mean(dim=0)
@@ -82,7 +96,7 @@ def choose(explained: Table, trained: str, interval: Sequence[float], total: int
 
 
 def lower_is_better(interval: Sequence[float]) -> bool:
-    """Whether a fooling aims at low test losses: those that count as fooled then begin at 0.
+    """Tell whether a fooling aims at low test losses: those that count as fooled then begin at 0.
 
     >>> lower_is_better((0, 0.2)), lower_is_better((0.5, 2))
     (True, False)
@@ -91,58 +105,56 @@ def lower_is_better(interval: Sequence[float]) -> bool:
 
 
 @torch.no_grad()
-def write_examples(
-    folder: Path,
-    data: Samples,
-    explained: Table,
-    networks: dict[str, nn.Module],
-    interpreters: Sequence[Interpreter],
-    fooling: Fooling,
-    input: InputFormat,
-    labels: Sequence[str],
-    target: str,
-) -> None:
-    """Keeps the chosen images of `data` in the folder: each network runs once for all interpreters.
+def write_examples(folder: Path, setup: Setup, manipulated: nn.Module, explained: Table) -> None:
+    """Keep a few test images with the heatmaps of both networks in a run's folder.
 
-    The first of the interpreters is the one trained with. The file stays below 1 MB, but for maps at the images: at
-    224 pixels they take 1.2 MB for each such interpreter.
+    Each network runs once for all interpreters. The file stays below 1 MB, except for heatmaps at the images: at 224
+    pixels they take 1.2 MB for each such interpreter.
+
+    Args:
+        folder: of the run.
+        setup: what was compared, and how.
+        manipulated: the manipulated network, on the original's device.
+        explained: the rows of the images whose heatmaps were measured.
     """
-    chosen = choose(explained, interpreters[0].name, fooling.interval, len(data), input.size > LARGE)
+    data, interval, labels = setup.explained, setup.fooling.interval, setup.data.labels
+    interpreters = list(setup.interpreters.values())
+    first = data[0].image
+    chosen = choose(explained, setup.trained.name, interval, len(data), min(first.shape[-2:]) > LARGE)
     batch = take(data, list(chosen))
-    recordings = {name: record(network, batch.image, interpreters) for name, network in networks.items()}
-    probabilities = {name: found.logits.float().softmax(dim=1) for name, found in recordings.items()}
-    targets = batch.label
-    if target == "predicted" and targets.dim() == 1:
-        targets = recordings["original"].logits.argmax(dim=1)
-
-    tensors = {"images": (input.pixels(batch.image) * 255).round().to(torch.uint8)}
+    networks = dict(zip(NETWORKS, (setup.original, manipulated), strict=True))
+    pair = record_pair(networks, batch.image, batch.label, interpreters, setup.settings.target)
+    tensors = {"images": (setup.data.input.pixels(batch.image) * 255).round().to(torch.uint8)}
     for interp in interpreters:
-        maps = {name: read_maps(interp, recording, targets) for name, recording in recordings.items()}
+        maps = pair.maps(interp)
         for name, found in maps.items():
-            loss = fooling.test_loss(found, maps["original"])
-            if targets.dim() == 1:
+            loss = setup.fooling.test_loss(found, maps["original"])
+            if pair.targets.dim() == 1:
                 found, loss = found[:, None], loss[:, None]
             tensors[f"maps/{interp.name}/{name}"] = found.half().contiguous()
             tensors[f"test_loss/{interp.name}/{name}"] = loss.float().contiguous()
 
+    probabilities = {name: logits.float().softmax(dim=1) for name, logits in pair.logits.items()}
     rows = []
     for row, (index, roles) in enumerate(chosen.items()):
         predictions = {}
         for name, found in probabilities.items():
             confidence, prediction = found[row].max(dim=0)
-            predictions[name] = (labels[prediction], round(confidence.item(), 4))
+            predictions[name] = (labels[int(prediction)], round(confidence.item(), 4))
+        own, classes = (
+            tuple(labels[c] for c in values[row].reshape(-1).tolist()) for values in (batch.label, pair.targets)
+        )
         kind = "composite" if batch.label.dim() == 2 else "image"
-        own, classes = (tuple(labels[c] for c in values[row].reshape(-1).tolist()) for values in (batch.label, targets))
         example = Example(index, kind, data.path(index), " and ".join(own), classes, predictions, tuple(roles))
         rows.append(asdict(example))
-    about = {"rows": rows, "interps": [interp.name for interp in interpreters], "interval": list(fooling.interval)}
-    save_file(tensors, folder / FILE, {"about": json.dumps(about)})
+    about = {"rows": rows, "interps": list(setup.interpreters), "interval": list(interval)}
+    save_file(tensors, folder / EXAMPLES, {"about": json.dumps(about)})
 
 
 def read_examples(folder: Path) -> Examples | None:
-    """What `write_examples` kept in a run's folder; None where there is nothing, or a file that was cut off."""
+    """Read the examples in a run's folder; None where there are none, or where the file is damaged."""
     try:
-        with safe_open(folder / FILE, "pt") as file:
+        with safe_open(folder / EXAMPLES, "pt") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
@@ -164,7 +176,7 @@ def read_examples(folder: Path) -> Examples | None:
 
 
 def _example(row: dict) -> Example:
-    """A row as it was before it became JSON, which has no tuples."""
+    """Restore a row from JSON, which has no tuples."""
     predictions = {name: (label, confidence) for name, (label, confidence) in row["predictions"].items()}
     tuples = {key: tuple(row[key]) for key in ("explained", "roles")}
     return Example(**row | tuples | {"predictions": predictions})

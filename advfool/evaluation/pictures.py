@@ -1,143 +1,150 @@
-"""The pictures that an evaluation ends with."""
+"""Pictures of an evaluation, and of several interpreters on several networks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from advfool.data.samples import InputFormat, Sample
+from advfool.data.samples import ImageFormat, Sample
+from advfool.evaluation.paired import record_pair
 from advfool.interpreters.base import Interpreter
-from advfool.interpreters.tracing.recording import record
-from advfool.utilities.heatmaps import resize
-
-BRIGHTEST = 0.998  # share of pixels that the colours tell apart: maps at the images have a few extreme ones
-SIGNED = "RdBu_r"
-HEAT = "inferno"  # perceptually even, safe for colour-blind readers
+from advfool.utilities.plotting import (
+    COLOURS,
+    curve_label,
+    draw_heatmap,
+    draw_image,
+    finish,
+    grid_of_axes,
+    is_signed,
+    new_figure,
+    save_figure,
+    short,
+)
 
 
 @torch.no_grad()
 def heatmaps_picture(
     path: Path,
     samples: Sequence[Sample],
-    networks: dict[str, nn.Module],
+    networks: Mapping[str, nn.Module],
     interpreter: Interpreter,
-    input: InputFormat,
+    input: ImageFormat,
     labels: Sequence[str],
     target: str,
 ) -> None:
-    """Rows: the image, then the heatmap of each network over it, with its prediction and confidence below.
+    """Draw a few images and below each the heatmap of every network, with its prediction and confidence.
 
-    Composites have a row for each of their two classes.
+    Images are in columns. Composites have a row for each of their two classes. Where any heatmap has negative values,
+    all are drawn in red and blue.
+
+    Args:
+        path: the file to write.
+        samples: the images, on the networks' device.
+        networks: by name, `original` among them.
+        interpreter: makes the heatmaps.
+        input: how the networks take images.
+        labels: the names of the classes.
+        target: the explained class, `label` or `predicted` (by the original network).
     """
     images = torch.stack([sample.image for sample in samples])
-    labels_of = torch.stack([torch.as_tensor(sample.label) for sample in samples])
-    recordings = {name: record(network, images, [interpreter]) for name, network in networks.items()}
-    if target == "predicted" and labels_of.dim() == 1:
-        labels_of = next(iter(recordings.values())).logits.argmax(dim=1)
-    targets = labels_of if labels_of.dim() == 2 else labels_of[:, None]
-    pixels = input.pixels(images).permute(0, 2, 3, 1).numpy()
+    own = torch.stack([torch.as_tensor(sample.label) for sample in samples])
+    pair = record_pair(networks, images, own, [interpreter], target)
+    pixels = input.pixels(images).cpu()
+    classes = pair.targets if pair.targets.dim() == 2 else pair.targets[:, None]
+    maps = {name: found if found.dim() == 4 else found[:, None] for name, found in pair.maps(interpreter).items()}
+    signed = any(is_signed(found) for found in maps.values())
 
-    lines = [(name, recording, which) for name, recording in recordings.items() for which in range(targets.shape[1])]
+    lines = [(name, which) for name in networks for which in range(classes.shape[1])]
     rows, columns = 1 + len(lines), len(samples)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.75 * columns + 1.1, 2.05 * rows + 0.5), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
+    figure = new_figure(1.75 * columns + 1.1, 2.05 * rows + 0.5)
+    axes = grid_of_axes(figure, rows, columns)
     for column in range(columns):
-        axes[0, column].imshow(pixels[column])
-        axes[0, column].set_title(" and ".join(_short(labels[c]) for c in targets[column].tolist()), fontsize=9)
+        draw_image(axes[0, column], pixels[column])
+        axes[0, column].set_title(" and ".join(short(labels[c]) for c in classes[column].tolist()), fontsize=9)
     axes[0, 0].set_ylabel("image", fontsize=9)
-    for row, (name, recording, which) in enumerate(lines, start=1):
-        heat = resize(interpreter.read(recording, targets[:, which]).float(), tuple(images.shape[-2:])).numpy()
-        confidence, prediction = recording.logits.float().softmax(dim=1).max(dim=1)
-        shown_class = f" of {_short(labels[targets[0, which]])}" if targets.shape[1] > 1 else ""
-        axes[row, 0].set_ylabel(f"{interpreter.name}{shown_class}\n{name}", fontsize=9)
+    drawn = None
+    for row, (name, which) in enumerate(lines, start=1):
+        confidence, prediction = pair.logits[name].float().softmax(dim=1).max(dim=1)
+        explained = f" of {short(labels[int(classes[0, which])])}" if classes.shape[1] > 1 else ""
+        axes[row, 0].set_ylabel(f"{interpreter.name}{explained}\n{name}", fontsize=9)
         for column in range(columns):
-            grey = pixels[column].mean(axis=2)
-            axes[row, column].imshow(grey, cmap="gray", vmin=0, vmax=1)
-            shown = axes[row, column].imshow(heat[column], cmap=HEAT, vmin=0, vmax=1, alpha=0.65)
-            right = (prediction[column] == targets[column]).any()
-            axes[row, column].set_xlabel(
-                f"{_short(labels[prediction[column]])} {confidence[column]:.0%}{'' if right else ' (wrong)'}",
-                fontsize=8,
-            )
-    figure.colorbar(shown, ax=axes[1:, :], label="relevance (each map's maximum is 1)", shrink=0.7, pad=0.01)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+            drawn = draw_heatmap(axes[row, column], maps[name][column, which], pixels[column], signed)
+            right = (prediction[column] == classes[column]).any()
+            said = f"{short(labels[int(prediction[column])])} {confidence[column]:.0%}{'' if right else ' (wrong)'}"
+            axes[row, column].set_xlabel(said, fontsize=8)
+    if drawn is not None:
+        lowest = "from -1 to 1" if signed else "from 0 to 1"
+        figure.colorbar(drawn, ax=axes[1:, :], label=f"relevance, each heatmap {lowest}", shrink=0.7, pad=0.01)
+    save_figure(figure, path)
 
 
-def aopc_picture(path: Path, curves: dict[tuple[str, str, str], Sequence[float]]) -> None:
-    """AOPC curves by (interpreter, network, whose map): a panel for each interpreter, both networks and random in it.
+def aopc_picture(path: Path, curves: Mapping[tuple[str, str, str], Sequence[float]]) -> None:
+    """Draw AOPC curves, with a panel for each interpreter.
+
+    Args:
+        path: the file to write.
+        curves: by (interpreter, network, whose heatmap gives the order); curves in random order have no interpreter
+            (an empty name) and appear in every panel.
 
     Source: Heo et al. 2019, Figure 4(a).
     """
     interps = list(dict.fromkeys(interp for interp, _, _ in curves if interp))
-    figure, axes = plt.subplots(
-        1, len(interps), figsize=(1 + 4.6 * len(interps), 4), squeeze=False, sharey=True, layout="constrained"
-    )
-    colours = {"original": "#0072b2", "manipulated": "#d55e00", "random": "#555555"}
+    figure = new_figure(1 + 4.6 * len(interps), 4)
+    axes = figure.subplots(1, len(interps), squeeze=False, sharey=True)
     for axis, interp in zip(axes[0], interps, strict=True):
         for (own, network, source), points in curves.items():
             if own in (interp, ""):
-                label = f"{network} network, {'random order' if source == 'random' else f'map of the {source}'}"
-                axis.plot(points, color=colours[source], ls="-" if network == "original" else "--", label=label)
+                line = "-" if network == "original" else "--"
+                axis.plot(points, color=COLOURS[source], ls=line, label=curve_label(network, source))
         axis.set(title=interp, xlabel="regions replaced")
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("mean fall of the class's probability")
-    axes[0, -1].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    axes[0, 0].set_ylabel("mean decrease of the class's probability")
+    finish(axes[0, -1])
+    save_figure(figure, path)
 
 
 class GalleryRow(NamedTuple):
-    """One network's maps of one image, by interpreter; pixels in [0, 1]."""
+    """The heatmaps of one network for one image.
+
+    Args:
+        network: its name.
+        pixels: the image, with values from 0 to 1.
+        target: the explained class.
+        prediction: what the network predicts.
+        maps: heatmaps by interpreter; None where an interpreter cannot explain this network.
+    """
 
     network: str
     pixels: Float[Tensor, "3 h w"]
     target: str
     prediction: str
-    maps: dict[str, Tensor | None]  # None: the interpreter has none for this network
+    maps: dict[str, Tensor | None]
 
 
 def gallery_picture(path: Path, rows: Sequence[GalleryRow]) -> None:
-    """Rows: networks. Columns: the image, then the heatmap of each interpreter over it; signed ones red and blue."""
+    """Draw the heatmaps of several interpreters on several networks: networks in rows, interpreters in columns.
+
+    Args:
+        path: the file to write.
+        rows: one for each network, all with the same interpreters.
+    """
     names = list(rows[0].maps)
-    figure, axes = plt.subplots(
-        len(rows),
-        1 + len(names),
-        figsize=(1.45 * (1 + len(names)) + 0.4, 1.75 * len(rows) + 0.4),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
+    figure = new_figure(1.45 * (1 + len(names)) + 0.4, 1.75 * len(rows) + 0.4)
+    axes = grid_of_axes(figure, len(rows), 1 + len(names))
     for line, row in zip(axes, rows, strict=True):
-        pixels = row.pixels.permute(1, 2, 0).numpy()
-        line[0].imshow(pixels)
-        line[0].set_ylabel(_short(row.network), fontsize=9)
-        line[0].set_xlabel(f"{_short(row.prediction)}\nexplained: {_short(row.target)}", fontsize=8)
+        draw_image(line[0], row.pixels)
+        line[0].set_ylabel(short(row.network), fontsize=9)
+        line[0].set_xlabel(f"{short(row.prediction)}\nexplained: {short(row.target)}", fontsize=8)
         for axis, name in zip(line[1:], names, strict=True):
-            if row.maps[name] is None:
-                axis.set_box_aspect(pixels.shape[0] / pixels.shape[1])
+            heatmap = row.maps[name]
+            if heatmap is None:
+                axis.set_box_aspect(row.pixels.shape[1] / row.pixels.shape[2])
                 axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes, fontsize=9)
-                continue
-            heat = resize(row.maps[name][None].float(), pixels.shape[:2])[0].numpy()
-            signed = heat.min() < 0
-            top = max(np.quantile(abs(heat), BRIGHTEST), 1e-12)
-            axis.imshow(pixels.mean(axis=2), cmap="gray", vmin=0, vmax=1)
-            axis.imshow(heat, cmap=SIGNED if signed else HEAT, vmin=-top if signed else 0, vmax=top, alpha=0.7)
+            else:
+                draw_heatmap(axis, heatmap, row.pixels)
     for axis, name in zip(axes[0], ["image", *names], strict=True):
         axis.set_title(name, fontsize=9)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _short(label: str | Tensor, limit: int = 18) -> str:
-    label = str(label)
-    return label if len(label) <= limit else label[: limit - 1] + "…"
+    save_figure(figure, path)

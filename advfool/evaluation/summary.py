@@ -1,95 +1,113 @@
-"""From one row for each image to rates: the contents of metrics.json that come from the images."""
+"""From one row for each image to rates: the part of metrics.json that comes from the images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from advfool.evaluation.comparison import NETWORKS, PAIR, SIMILARITIES, Results, Table
-from advfool.foolings.base import Fooling
+from advfool.evaluation.comparison import Results, similarities
+from advfool.evaluation.paired import NETWORKS, PAIR
+from advfool.evaluation.rows import Table
+from advfool.evaluation.setup import Setup
 from advfool.metrics.functional import bootstrap_interval, is_fooled, paired_interval
 
-Path = tuple[str, ...]  # of a rate in metrics.json
+Place = tuple[str, ...]  # of a rate in metrics.json
 AT_A_TIME = 64  # rates whose intervals are drawn together: the memory it takes
 
 
-def summarise(
-    results: Results,
-    interpreters: Sequence[str],
-    fooling: Fooling,
-    classes: Sequence[str],
-    pair: tuple[int, int] | None = None,
-    seed: int = 0,
-) -> dict:
-    """Rates as fractions of 1, and under `ci95`, at the same place, their bootstrap intervals over the images.
+def summarise(results: Results, setup: Setup) -> dict:
+    """Average the rows of a comparison.
 
-    `accuracy.drop.top1` is original less manipulated on the same images, with its paired 95 % interval. pair: the
-    classes that active fooling swaps, whose rates are given apart.
+    Args:
+        results: the rows.
+        setup: what was compared, and how.
+
+    Returns:
+        what metrics.json holds: rates as fractions of 1 and, under `ci95` at the same place, their bootstrap intervals
+        over the images. `accuracy.drop.top1` is the original's accuracy less the manipulated network's on the same
+        images, with its paired 95 % interval.
     """
-    images, explained = results.images, results.explained
-    columns = _of_networks(images, pair)
+    images, explained, seed = results.images, results.explained, setup.settings.seed
     result: dict = {}
-    for rates in (columns, _of_maps(explained, interpreters, fooling, pair is not None)):
+    for rates in (_of_networks(images, setup), dict(_of_maps(explained, setup))):
         _put(result, rates, seed)
     drop, interval = paired_interval(*(images[f"top1/{name}"] for name in NETWORKS))
     result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
-    if pair is None:
-        _put(result, _by_class(explained, interpreters, fooling, classes), seed)
+    if setup.pair is None:
+        _put(result, _by_class(explained, setup), seed)
     for (interp, network, source), curve in results.aopc.items():
         for key, value in (("aopc", curve.value), ("ci95", curve.interval)):
             place = result.setdefault(key, {}) if key == "aopc" else result[key].setdefault("aopc", {})
             place.setdefault(interp or "random", {}).setdefault(network, {})[source] = value
-    return result
+    return result | _description(setup)
 
 
-def _of_networks(images: Table, pair: tuple[int, int] | None) -> dict[Path, Tensor]:
-    columns = {("accuracy", name, key): images[f"{key}/{name}"] for name in NETWORKS for key in ("top1", "top5")}
+def _description(setup: Setup) -> dict:
+    """Say what was compared."""
+    settings, pair = setup.settings, setup.pair
+    described = {
+        "target": "label" if pair else settings.target,
+        "model": setup.model,
+        "target_layer": setup.target_layer,
+        "fooling": setup.fooling.name,
+        "interval": list(setup.fooling.interval),
+        "evaluate_with": list(setup.interpreters),
+        "seed": settings.seed,
+    }
+    if pair:
+        described["pair"] = {which: setup.data.labels[label] for which, label in zip(PAIR, pair, strict=True)}
+    return described
+
+
+def _of_networks(images: Table, setup: Setup) -> dict[Place, Tensor]:
+    columns: dict[Place, Tensor] = {
+        ("accuracy", name, key): images[f"{key}/{name}"] for name in NETWORKS for key in ("top1", "top5")
+    }
     for name in NETWORKS:
-        for which, label in zip(PAIR, pair or (), strict=False):
+        for which, label in zip(PAIR, setup.pair or (), strict=False):
             columns["accuracy", name, which] = images[f"top1/{name}"].where(images["label"] == label, torch.nan)
     return columns | {("agreement",): images["agreement"], ("kl",): images["kl"]}
 
 
-def _of_maps(explained: Table, interpreters: Sequence[str], fooling: Fooling, active: bool) -> dict[Path, Tensor]:
-    columns: dict[Path, Tensor] = {}
-    for interp in interpreters:
-        for which in PAIR if active else (None,):
+def _of_maps(explained: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
+    """Yield the columns of heatmaps with their places; for active fooling, of each of the two classes."""
 
-            def at(name: str, network: str | None = None, interp=interp, which=which) -> Tensor:
-                return explained["/".join(filter(None, (name, interp, network, which)))]
+    def column(name: str, *parts: str | None) -> Tensor:
+        return explained["/".join([name, *filter(None, parts)])]
 
+    for interp in setup.interpreters:
+        for which in PAIR if setup.pair else (None,):
             last = (which,) if which else ()
-            for key, name in (("fsr", "manipulated"), ("fsr_before", "original")):
-                columns[(key, interp, *last)] = is_fooled(at("test_loss", name), fooling.interval).float()
-            for key, name in (("degenerate", "manipulated"), ("degenerate_before", "original")):
-                columns[(key, interp, *last)] = at("degenerate", name)
-            for name in NETWORKS:
-                columns[("test_loss", interp, name, *last)] = at("test_loss", name)
-                if "/".join(filter(None, ("mass", interp, name, which))) in explained:
+            for key, network in (("fsr", "manipulated"), ("fsr_before", "original")):
+                fooled = is_fooled(column("test_loss", interp, network, which), setup.fooling.interval)
+                yield (key, interp, *last), fooled.float()
+            for key, network in (("degenerate", "manipulated"), ("degenerate_before", "original")):
+                yield (key, interp, *last), column("degenerate", interp, network, which)
+            for network in NETWORKS:
+                yield ("test_loss", interp, network, *last), column("test_loss", interp, network, which)
+                if "/".join(filter(None, ("mass", interp, network, which))) in explained:
                     for key in ("pointing", "mass"):
-                        columns[("box", interp, name, *last, key)] = at(key, name)
-            for key in SIMILARITIES:
-                columns[(key, interp, *last)] = at(key)
-                columns[("undefined", key, interp, *last)] = at(key).isnan().float()
-    return columns
+                        yield ("box", interp, network, *last, key), column(key, interp, network, which)
+            for key in similarities():
+                values = column(key, interp, which)
+                yield (key, interp, *last), values
+                yield ("undefined", key, interp, *last), values.isnan().float()
 
 
-def _by_class(
-    explained: Table, interpreters: Sequence[str], fooling: Fooling, classes: Sequence[str]
-) -> dict[Path, Tensor]:
+def _by_class(explained: Table, setup: Setup) -> dict[Place, Tensor]:
     labels, columns = explained["label"], {}
-    for interp in interpreters:
-        fooled = is_fooled(explained[f"test_loss/{interp}/manipulated"], fooling.interval).float()
+    for interp in setup.interpreters:
+        fooled = is_fooled(explained[f"test_loss/{interp}/manipulated"], setup.fooling.interval).float()
         degenerate = explained[f"degenerate/{interp}/manipulated"]
         for c in labels.unique().tolist():
             for key, values in (("fsr_by_class", fooled), ("degenerate_by_class", degenerate)):
-                columns[key, interp, classes[c]] = values.where(labels == c, torch.nan)
+                columns[key, interp, setup.data.classes[c]] = values.where(labels == c, torch.nan)
     return columns
 
 
-def _put(result: dict, columns: dict[Path, Tensor], seed: int) -> None:
-    """Means and intervals of the columns (all of the same images), each at its place."""
+def _put(result: dict, columns: dict[Place, Tensor], seed: int) -> None:
+    """Put the means and intervals of the columns (all of the same images) at their places."""
     parts = torch.stack([c.double() for c in columns.values()], dim=1).split(AT_A_TIME, dim=1)
     lows, highs = (
         torch.cat(ends).tolist() for ends in zip(*(bootstrap_interval(p, seed=seed) for p in parts), strict=True)
@@ -106,6 +124,6 @@ def _put(result: dict, columns: dict[Path, Tensor], seed: int) -> None:
 
 
 def _mean(values: Tensor) -> float | None:
-    """Mean over the values that are not NaN; None where there is none (JSON has no NaN)."""
+    """Average the values that are not NaN; None where there is none (JSON has no NaN)."""
     mean = values.double().nanmean().item()
     return None if mean != mean else mean

@@ -1,9 +1,9 @@
-"""What a fooling is: a penalty to train with, a test loss to measure with, and when that counts as fooled."""
+"""The abstract foolings: a penalty for training, a test loss for measuring, and the interval that counts as fooled."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,19 +12,31 @@ from torch import Tensor
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import is_degenerate, normalise
 
-OriginalMaps = Float[Tensor, "..."] | None  # of the heatmaps' shape; another one raises an AdvfoolError, in tests, too
+# The original network's heatmaps. Their shape is that of the manipulated network's: `checked_original` checks it.
+OriginalMaps = Float[Tensor, "..."] | None
+Norm = Literal[1, 2]  # exponent of a norm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fooling(ABC):
-    """Abstract: one value per image for training (`penalty`) and one for measuring (`test_loss`).
+    """Define what heatmaps are trained to show, by one value per image for training and one for measuring (abstract).
 
-    An image is fooled when its test loss lies in `interval`, both ends included. Degenerate maps (constant, all
-    zero) have the test loss NaN, so they are never fooled. `original` are the original network's heatmaps, for
-    the foolings that compare with them (`needs_original`). `name` is what tables call it.
+    An image is fooled when its test loss lies in `interval`. Degenerate maps (constant or all zero) have the test loss
+    NaN, so they are never fooled.
 
-    A passive fooling is given the map of each image's target class, (n, h, w). One that `needs_composites` is given
-    the maps of two classes for each composite image, (n, 2, h, w), and its test loss is (n, 2).
+    A passive fooling is given the heatmap of each image's target class, (n, h, w). A `CompositeFooling` is given the
+    heatmaps of two classes for each composite image, (n, 2, h, w), and its test loss is (n, 2).
+
+    Attributes:
+        needs_original: whether penalty and test loss need the original network's heatmaps.
+        needs_composites: whether it is a `CompositeFooling`.
+
+    Args:
+        name: what tables call the fooling.
+        interval: (lowest, highest) test loss of a fooled image, both included.
+
+    Raises:
+        AdvfoolError: the interval is not two numbers in ascending order.
     """
 
     name: str = ""
@@ -40,21 +52,38 @@ class Fooling(ABC):
         object.__setattr__(self, "interval", interval)
 
     @abstractmethod
-    def penalty(
-        self, heatmaps: Float[Tensor, "n *two h w"], original: Float[Tensor, "n *two h w"] | None = None
-    ) -> Float[Tensor, "n"]:
-        """The training loss of each image; finite for degenerate maps."""
+    def penalty(self, heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
+        """Compute the training loss of each image, which is finite for degenerate maps, too.
+
+        Args:
+            heatmaps: of the manipulated network.
+            original: heatmaps of the original network for the same images, of the same shape.
+
+        Raises:
+            AdvfoolError: the fooling needs the original network's heatmaps, and they are missing or of another shape.
+        """
 
     @abstractmethod
     def test_loss(
-        self, heatmaps: Float[Tensor, "n *two h w"], original: Float[Tensor, "n *two h w"] | None = None
+        self, heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps = None
     ) -> Float[Tensor, "n *two"]:
-        """The test loss of each image, NaN for degenerate maps; carries no gradient."""
+        """Compute the test loss of each image, without gradient; it is NaN for degenerate maps.
+
+        Args:
+            heatmaps: of the manipulated network.
+            original: heatmaps of the original network for the same images, of the same shape.
+
+        Raises:
+            AdvfoolError: the fooling needs the original network's heatmaps, and they are missing or of another shape.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassiveFooling(Fooling):
-    """Abstract: the test loss is a distance of non-negative maps; signed ones are rectified and normalised first."""
+    """Define a fooling of the heatmap of each image's target class (abstract).
+
+    The test loss is a distance of non-negative maps. Signed maps are rectified and normalised before.
+    """
 
     def test_loss(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
         originals = _rectified(checked_original(heatmaps, original)) if self.needs_original else None
@@ -68,14 +97,55 @@ class PassiveFooling(Fooling):
     def _distance(
         self, heatmaps: Float[Tensor, "n h w"], original: Float[Tensor, "n h w"] | None
     ) -> Float[Tensor, "n"]:
-        """The test loss of non-negative maps."""
+        """Compute the test loss of non-negative maps."""
+
+
+@dataclass(frozen=True)
+class CompositeFooling(Fooling):
+    """Define a fooling of the heatmaps of two classes, trained and measured on composite images (abstract).
+
+    A composite is a 2x2 grid of two images of c1 and two of c2 in random places. Heatmaps and test loss have the class
+    in their second dimension, c1 first.
+
+    Args:
+        c1: the first class, by index or name; None to take that of the data.
+        c2: the second class, by index or name; None to take that of the data.
+        train: number of composites for training.
+        test: number of composites for the test, and of those for the selection; they share no image with the others.
+        fresh: whether training composites are drawn anew each time.
+        batch_size: composites that join each batch of ordinary images, on which the classification is preserved.
+        seed: decides the images and places of the composites.
+
+    Raises:
+        AdvfoolError: `train`, `test` or `batch_size` is below 1, or the interval is not two numbers in ascending order.
+    """
+
+    c1: int | str | None = None
+    c2: int | str | None = None
+    train: int = 1100
+    test: int = 200
+    fresh: bool = False
+    batch_size: int = 4
+    seed: int = 0
+
+    needs_composites: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("train", "test", "batch_size"):
+            if getattr(self, name) < 1:
+                raise AdvfoolError(f"fooling.{name} must be at least 1, got {getattr(self, name)}.")
 
 
 def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps) -> Float[Tensor, "..."]:
-    """The original network's heatmaps without their gradient.
+    """Return the original network's heatmaps without their gradient, after a check of their shape.
+
+    Args:
+        heatmaps: of the manipulated network.
+        original: of the original network.
 
     Raises:
-        AdvfoolError: there are none, or they do not have the heatmaps' shape.
+        AdvfoolError: there are no original heatmaps, or they have another shape.
     """
     if original is None or original.shape != heatmaps.shape:
         raise AdvfoolError(
@@ -85,8 +155,8 @@ def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMa
     return original.detach()
 
 
-def numbers(values: object) -> tuple[float, ...] | None:
-    """A list of numbers as a tuple, or None where it is something else."""
+def numbers(values: Any) -> tuple[float, ...] | None:
+    """Convert a sequence of numbers to a tuple, and anything else to None."""
     try:
         return tuple(float(value) for value in values)
     except (TypeError, ValueError):
@@ -94,5 +164,6 @@ def numbers(values: object) -> tuple[float, ...] | None:
 
 
 def _rectified(heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    """Set negative relevance to zero and normalise, in the maps that have any; others stay as they are."""
     signed = heatmaps.amin(dim=(1, 2), keepdim=True) < 0
     return torch.where(signed, normalise(heatmaps.relu()), heatmaps)

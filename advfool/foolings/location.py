@@ -1,4 +1,4 @@
-"""Location fooling: heatmaps drawn to a part of the image."""
+"""Location fooling: the relevance of every heatmap moves to one part of the image."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from advfool.foolings.base import PassiveFooling, numbers
+from advfool.foolings.base import OriginalMaps, PassiveFooling, numbers
 from advfool.utilities.errors import AdvfoolError, check_choice
 from advfool.utilities.heatmaps import SMALLEST_MAP, corner_mask, frame_mask
 
@@ -23,14 +23,22 @@ Inside = Literal[0, -1]
 
 @dataclass(frozen=True)
 class Location(PassiveFooling):
-    """Draws every heatmap to a part of the image: `mean_j (h_j - m_j)^2`, m = 1 on that part and 0 elsewhere.
+    """Move the relevance of every heatmap to one part of the image.
 
-    mask: `frame` (the paper's), `corner` (the top left quarter: a smaller one would call a nearly empty map
-    fooled), or the path of a picture, white where the relevance shall go. box: (top, left, bottom, right) as fractions
-    of the image's sides, instead of a mask. inside: -1 trains signed maps (LRP at the images) to be negative
-    elsewhere; the test loss always has 0 there.
+    Penalty and test loss are `mean_j (h_j - m_j)^2` over all positions j of the heatmap h, where the mask m is 1 on
+    that part and 0 elsewhere. The test loss lies from 0 to 1; an image is fooled within [0, 0.2].
 
-    Source: Heo et al. 2019, eq. 3 and Appendix B, Remark 1. The test loss is the same; fooled within [0, 0.2].
+    Args:
+        mask: where the relevance shall go: `frame` (as in the paper), `corner` (the top left quarter; with a smaller
+            part, a nearly empty map would count as fooled), or the path of a picture that is white there.
+        box: the same part as (top, left, bottom, right) in fractions of the image's sides, instead of a mask.
+        inside: value of the mask elsewhere while training; -1 trains signed maps (LRP at the images) to be negative
+            there. The test loss always has 0.
+
+    Raises:
+        AdvfoolError: the mask is no picture or black everywhere, or box, `inside` or interval are out of range.
+
+    Source: Heo et al. 2019, eq. 3 and Appendix B, Remark 1.
     """
 
     interval: Sequence[float] = field(default=(0.0, 0.2), kw_only=True)
@@ -44,7 +52,7 @@ class Location(PassiveFooling):
         if self.box is not None:
             object.__setattr__(self, "box", _checked_box(self.box))
         elif self.mask not in ("frame", "corner"):
-            _picture(self.mask)  # fails now rather than later
+            _picture(self.mask)  # raises the error before the training
         empty = self._mask(56, 56).square().mean().item()  # the test loss of a map without relevance
         if empty == 0:
             raise AdvfoolError("fooling.mask is black everywhere: nothing says where the relevance shall go.")
@@ -56,11 +64,15 @@ class Location(PassiveFooling):
                 empty,
             )
 
-    def penalty(
-        self, heatmaps: Float[Tensor, "n h w"], original: Float[Tensor, "n h w"] | None = None
-    ) -> Float[Tensor, "n"]:
-        """Raises:
-        AdvfoolError: the map is smaller than 7x7, so that it has no frame.
+    def penalty(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
+        """Compute the training loss of each image.
+
+        Args:
+            heatmaps: of the manipulated network.
+            original: not used.
+
+        Raises:
+            AdvfoolError: the map is smaller than 7x7, so that it has no frame.
         """
         mask = self._mask(*heatmaps.shape[1:]).to(heatmaps)
         if self.inside:
@@ -86,6 +98,7 @@ class Location(PassiveFooling):
 
 
 def _checked_box(box: Sequence[float]) -> tuple[float, ...]:
+    """Return the box as a tuple, if it is one."""
     edges = numbers(box)
     if edges is None or len(edges) != 4 or not (0 <= edges[0] < edges[2] <= 1 and 0 <= edges[1] < edges[3] <= 1):
         raise AdvfoolError(
@@ -94,8 +107,8 @@ def _checked_box(box: Sequence[float]) -> tuple[float, ...]:
     return edges
 
 
-def _box(box: tuple[float, ...], height: int, width: int) -> Float[Tensor, "h w"]:
-    """The share of each position that the box covers."""
+def _box(box: Sequence[float], height: int, width: int) -> Float[Tensor, "h w"]:
+    """Return the share of each position that the box covers."""
     row, col = (
         (torch.arange(1, size + 1).clamp_max(high * size) - torch.arange(size).clamp_min(low * size)).clamp_min(0)
         for size, low, high in ((height, box[0], box[2]), (width, box[1], box[3]))
@@ -105,11 +118,11 @@ def _box(box: tuple[float, ...], height: int, width: int) -> Float[Tensor, "h w"
 
 @cache
 def _picture(path: str) -> Image.Image:
-    """The picture's brightness, from 0 to 1."""
+    """Read the brightness of a picture, from 0 to 1."""
     try:
         with Image.open(Path(path).expanduser()) as picture:
-            deep = picture.mode.startswith("I")  # 16 bits, which conversion would cut off
-            if picture.has_transparency_data:  # what is transparent counts as black
+            deep = picture.mode.startswith("I")  # 16 bits; conversion to "L" would clip them to 8
+            if picture.has_transparency_data:  # transparent parts count as black
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
             grey = picture.convert("F") if deep else picture.convert("L").convert("F")

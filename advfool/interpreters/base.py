@@ -1,4 +1,4 @@
-"""What an interpreter is: something that reads heatmaps from a recorded forward pass."""
+"""Define the interface of interpreters: read heatmaps from a recorded forward pass."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -17,15 +17,35 @@ from advfool.utilities.heatmaps import Normalise, normalise
 
 @dataclass(frozen=True, kw_only=True)
 class Interpreter(ABC):
-    """Abstract: explains the score of one class for each image by a heatmap.
+    """Explain the score of one class for each image by a heatmap (abstract).
 
-    Called as `interp(model, images, targets)`, it runs the model once. `sites` (activations with their gradients)
-    and `walk` (the network's graph) say what it needs recorded and `read` makes the heatmaps of it, so that several
-    interpreters can share a recording. Heatmaps carry gradients with respect to the model's parameters exactly
-    when grad mode is on; the model is left as it was. `name` is what tables call it.
+    Calling `interp(model, images, targets)` runs the model once. `sites` and `walk` declare what that pass must
+    record, and `read` computes the heatmaps from it, so that several interpreters can share one recording.
+    Heatmaps carry gradients with respect to the model's parameters exactly when grad mode is on. The model is left
+    unchanged.
+
+    Args:
+        name: the interpreter's name in tables and messages.
+        normalise: how each heatmap is scaled, `max`, `minmax` or `none`; None selects `default_normalise`. After
+            construction the attribute holds the choice, never None.
     """
 
     name: str = ""
+    normalise: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "normalise", self.normalisation)
+        check_choice("normalise", self.normalise, Normalise)
+
+    @property
+    def default_normalise(self) -> str:
+        """The normalisation that `normalise=None` selects."""
+        return "max"
+
+    @property
+    def normalisation(self) -> str:
+        """The normalisation of the heatmaps: `max`, `minmax` or `none`."""
+        return self.default_normalise if self.normalise is None else self.normalise
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -34,29 +54,34 @@ class Interpreter(ABC):
 
     @property
     def walk(self) -> Walk | None:
-        """The walk through the network's graph that this interpreter makes, if any."""
+        """The walk through the network's graph that this interpreter makes, or None."""
         return None
 
     @property
     def signed(self) -> bool:
-        """Whether its heatmaps run from -1 to 1 (and not from 0 to 1)."""
+        """Whether heatmaps have negative values: they range from -1 to 1 instead of from 0 to 1."""
         return False
 
     @abstractmethod
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
-        """The heatmaps of the target classes, normalised."""
+        """Compute the normalised heatmaps of the target classes from a recorded forward pass.
+
+        Args:
+            recording: a forward pass that was recorded for this interpreter.
+            targets: the class to explain, one for each image or one for all.
+        """
 
     def for_training(self) -> "Interpreter":
-        """The interpreter to train with; measuring always uses the true definition."""
+        """Return the interpreter to train with; measurements always use the true definition."""
         return self
 
     def unnormalised(self) -> "Interpreter":
-        """The same with `normalise="none"`."""
+        """Return the same interpreter without normalisation."""
         return replace(self, normalise="none")
 
     def scale(self, heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-        """Normalised as this interpreter's heatmaps are."""
-        return normalise(heatmaps, self.normalise)
+        """Normalise heatmaps in this interpreter's way."""
+        return normalise(heatmaps, self.normalisation)
 
     def __call__(
         self, model: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"] | int
@@ -67,7 +92,16 @@ class Interpreter(ABC):
 def read_maps(
     interpreter: Interpreter, recording: Recording, targets: Int[Tensor, "n *two"]
 ) -> Float[Tensor, "n *two h w"]:
-    """The heatmaps of one class for each image, or of several in the second dimension; in float32 at least."""
+    """Compute the heatmaps of one or several classes for each image, in float32 or a wider type.
+
+    Args:
+        interpreter: the interpreter that reads the recording.
+        recording: a forward pass that was recorded for this interpreter.
+        targets: the classes to explain; a second dimension holds several classes for each image.
+
+    Returns:
+        The heatmaps, with the dimensions of `targets` first.
+    """
     columns = targets[:, None] if targets.dim() == 1 else targets
     maps = torch.stack([interpreter.read(recording, classes) for classes in columns.unbind(1)], dim=1)
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
@@ -76,12 +110,18 @@ def read_maps(
 
 @dataclass(frozen=True)
 class LayerInterpreter(Interpreter):
-    """Abstract: looks at one place, the input of `layer` (`layer_side="output"`: its output) or the images (None).
+    """Explain by the images or by the activation of one layer (abstract).
 
-    A list of tensors (DenseNet) counts as their concatenation. `layout` says how the layer's activation is a map.
-    `normalise=None` is the paper's choice: `max` at the images, `minmax` at a layer.
-    `training_leak` is the slope below zero of a leaky ReLU that replaces the map's ReLU while training, where it has
-    one: a map that is negative everywhere would otherwise be zero and carry no gradient.
+    An activation that is a list of tensors (DenseNet) counts as their concatenation. Without a choice of
+    `normalise`, heatmaps are scaled as in the paper: `max` at the images, `minmax` at a layer.
+
+    Args:
+        layer: the dotted name of the layer; None explains by the images.
+        layer_side: which activation of the layer to take, its `input` or its `output`.
+        layout: the order of the activation's dimensions, `nchw`, `nhwc` or `tokens`.
+        training_leak: slope below zero of the leaky ReLU that replaces the heatmap's ReLU during training. Without
+            it, a heatmap that is negative everywhere becomes zero and carries no gradient.
+        leak: slope in use; `for_training` sets it.
 
     Source: Heo et al. 2019, Section 3.1; the input side is the choice of its authors' program.
     """
@@ -89,7 +129,6 @@ class LayerInterpreter(Interpreter):
     layer: str | None = None
     layer_side: str = "input"
     layout: str = "nchw"
-    normalise: str | None = None
     training_leak: float = 0.0
     leak: float = 0.0
 
@@ -98,22 +137,24 @@ class LayerInterpreter(Interpreter):
     def __post_init__(self) -> None:
         check_choice("layer_side", self.layer_side, Side)
         check_choice("layout", self.layout, Layout)
-        if self.normalise is None:
-            object.__setattr__(self, "normalise", "max" if self.layer is None else self.layer_normalise)
-        check_choice("normalise", self.normalise, Normalise)
+        super().__post_init__()
+
+    @property
+    def default_normalise(self) -> str:
+        return "max" if self.layer is None else self.layer_normalise
 
     @property
     def site(self) -> Site:
-        """Where it looks."""
+        """The activation that the interpreter explains by."""
         return IMAGES if self.layer is None else Site(self.layer, self.layer_side)
 
     def as_maps(self, tensors: list[Tensor]) -> Float[Tensor, "n c h w"]:
-        """The site's tensors as maps."""
+        """Convert the site's tensors to maps with channels first."""
         return as_maps(tensors, "nchw" if self.layer is None else self.layout)
 
     def rectify(self, heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-        """ReLU, leaky while training."""
+        """Apply a ReLU, which is leaky during training."""
         return F.leaky_relu(heatmaps, self.leak) if self.leak else heatmaps.relu()
 
-    def for_training(self) -> "Interpreter":
+    def for_training(self) -> Interpreter:
         return replace(self, leak=self.training_leak)

@@ -1,4 +1,4 @@
-"""Class activation maps: the activation of a layer weighted by its gradient."""
+"""Compute class activation maps: the activation of a layer weighted by its gradient."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -16,9 +16,12 @@ from advfool.utilities.errors import AdvfoolError
 
 @dataclass(frozen=True)
 class CAM(LayerInterpreter):
-    """Abstract: `relu` of what `combine` makes of activation A and gradient d score / d A, divided by its maximum.
+    """Combine a layer's activation A and its gradient g = d score / d A into a rectified heatmap (abstract).
 
-    The gradient is over all paths from the layer to the score.
+    The gradient covers all paths from the layer to the score. By default each heatmap is divided by its maximum.
+
+    Raises:
+        AdvfoolError: no layer is given.
     """
 
     layer_normalise: ClassVar[str] = "max"
@@ -41,34 +44,41 @@ class CAM(LayerInterpreter):
     def combine(
         self, activation: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"]
     ) -> Float[Tensor, "n h w"]:
-        """The map before its ReLU."""
+        """Combine activation and gradient into the map to which the ReLU is applied."""
 
 
 @dataclass(frozen=True)
 class GradCAM(CAM):
-    """`relu(sum_k alpha_k A_k)`, `alpha_k` the spatial mean of d score / d A_k.
+    """Compute Grad-CAM: `relu(sum_k alpha_k A_k)`, where `alpha_k` is the spatial mean of d score / d A_k.
 
     Source: Selvaraju et al. 2017, eqs. 1 and 2; normalised as in Heo et al. 2019.
     """
 
-    def combine(self, activation, gradient):
+    def combine(
+        self, activation: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n h w"]:
         return torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), activation)
 
 
 @dataclass(frozen=True)
 class GradCAMPlusPlus(CAM):
-    """`relu(sum_k w_k A_k)`, `w_k = sum_ij a_kij relu(g_kij)`, `a = g^2 / (2 g^2 + sum(A_k) g^3)`, 0 where g is 0.
+    """Compute Grad-CAM++: `relu(sum_k w_k A_k)` with `w_k = sum_ij a_kij relu(g_kij)`.
 
-    g is the gradient of the score itself: Chattopadhay et al. explain exp(score), whose higher derivatives are
-    powers of g, and whose factor exp(score) the normalisation removes.
-    `stabiliser` is added to the denominator; 1e-6 is pytorch-grad-cam's.
+    The weights are `a = g^2 / (2 g^2 + sum(A_k) g^3)`, and 0 where g is 0. g is the gradient of the score itself:
+    Chattopadhay et al. explain exp(score), whose higher derivatives are powers of g times exp(score), and
+    normalisation removes that factor.
+
+    Args:
+        stabiliser: is added to the denominator; the default is that of pytorch-grad-cam.
 
     Source: Chattopadhay et al. 2018, eqs. 8 and 19.
     """
 
     stabiliser: float = 1e-6
 
-    def combine(self, activation, gradient):
+    def combine(
+        self, activation: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n h w"]:
         total = activation.sum(dim=(2, 3), keepdim=True)
         shape = gradient.square() / (2 * gradient.square() + total * gradient**3 + self.stabiliser)
         return torch.einsum("nc,nchw->nhw", (shape * gradient.relu()).sum(dim=(2, 3)), activation)
@@ -76,15 +86,25 @@ class GradCAMPlusPlus(CAM):
 
 @dataclass(frozen=True)
 class LayerCAM(CAM):
-    """`relu(sum_k relu(g_k) A_k)`. Source: Jiang et al. 2021, eqs. 4 to 6."""
+    """Compute LayerCAM: `relu(sum_k relu(g_k) A_k)`.
 
-    def combine(self, activation, gradient):
+    Source: Jiang et al. 2021, eqs. 4 to 6.
+    """
+
+    def combine(
+        self, activation: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n h w"]:
         return (gradient.relu() * activation).sum(dim=1)
 
 
 @dataclass(frozen=True)
 class HiResCAM(CAM):
-    """`relu(sum_k g_k A_k)`. Source: Draelos, Carin 2020, eq. 6, with Grad-CAM's ReLU."""
+    """Compute HiResCAM: `relu(sum_k g_k A_k)`.
 
-    def combine(self, activation, gradient):
+    Source: Draelos and Carin 2020, eq. 6, with the ReLU of Grad-CAM.
+    """
+
+    def combine(
+        self, activation: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n h w"]:
         return (gradient * activation).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Sums over many passes with the memory of a few, differentiable by running each chunk again."""
+"""Sum over many passes with the memory of a few: the backward pass runs each chunk again."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,6 +11,15 @@ from advfool.utilities.random import random_state, set_random_state
 
 
 def check_count(name: str, value: int) -> None:
+    """Check that a number is at least 1.
+
+    Args:
+        name: the setting's name, for the message.
+        value: the number.
+
+    Raises:
+        AdvfoolError: the number is below 1.
+    """
     if value < 1:
         raise AdvfoolError(f"{name} must be at least 1, got {value}.")
 
@@ -18,18 +27,27 @@ def check_count(name: str, value: int) -> None:
 def bounded_sum(
     function: Callable[..., Tensor], chunks: Sequence[Tensor], recording: Recording, tensors: Sequence[Tensor] = ()
 ) -> Tensor:
-    """`sum(function(chunk, *tensors) for chunk in chunks)` with the memory of one chunk.
+    """Compute `sum(function(chunk, *tensors) for chunk in chunks)` with the memory of one chunk.
 
-    Differentiable in the network's parameters and `tensors`: each chunk is run again for its gradient.
+    The sum is differentiable in the network's parameters and in `tensors`: the backward pass runs each chunk again.
+
+    Args:
+        function: runs the network on a chunk.
+        chunks: the chunks, at least one.
+        recording: says which network is run and whether the sum must be differentiable.
+        tensors: further inputs of `function`, the same for every chunk.
     """
     if not recording.create_graph or len(chunks) == 1:
-        return sum(function(chunk, *tensors) for chunk in chunks)
+        total = function(chunks[0], *tensors)
+        for chunk in chunks[1:]:
+            total = total + function(chunk, *tensors)
+        return total
     parameters = [p for p in recording.network.parameters() if p.requires_grad]
     return _RunAgain.apply(function, chunks, len(tensors), *tensors, *parameters)
 
 
 class _RunAgain(torch.autograd.Function):
-    """The sum over chunks, without a graph; the backward pass makes the graph of one chunk at a time."""
+    """Sum over chunks without a graph; the backward pass builds the graph of one chunk at a time."""
 
     @staticmethod
     def forward(ctx, function, chunks, count, *inputs):
@@ -57,7 +75,7 @@ class _RunAgain(torch.autograd.Function):
                 torch.autocast(ctx.device.type, dtype, enabled),
                 torch.random.fork_rng(gpus),
             ):
-                set_random_state(ctx.device, state)  # the same dropout as in the forward pass
+                set_random_state(ctx.device, state)  # repeats the dropout of the forward pass
                 tensors = [t.detach().requires_grad_(t.requires_grad) for t in inputs[: ctx.count]]
                 wanted = [*tensors, *inputs[ctx.count :]]
                 needed = [i for i, t in enumerate(wanted) if t.requires_grad]
@@ -65,6 +83,7 @@ class _RunAgain(torch.autograd.Function):
                     ctx.function(chunk, *tensors), [wanted[i] for i in needed], gradient, allow_unused=True
                 )
             for i, value in zip(needed, found, strict=True):
+                total = totals[i]
                 if value is not None:
-                    totals[i] = value if totals[i] is None else totals[i] + value
+                    totals[i] = value if total is None else total + value
         return (None, None, None, *totals)

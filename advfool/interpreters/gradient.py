@@ -1,4 +1,4 @@
-"""Maps of the gradient of the score."""
+"""Compute heatmaps from the gradient of the score."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,10 @@ from advfool.interpreters.tracing.sites import Site
 
 @dataclass(frozen=True)
 class SimpleGrad(LayerInterpreter):
-    """`sum_k abs(d score / d x_k)` over the channels of the images, or of a layer's activation (SimpleGrad_T).
+    """Compute `sum_k abs(d score / d x_k)` over the channels of the images, or of a layer's activation (SimpleGrad_T).
 
-    `times_input` gives Gradient x Input, `sum_k x_k d score / d x_k`, which is signed.
+    Args:
+        times_input: compute Gradient x Input instead, `sum_k x_k d score / d x_k`, which is signed.
 
     Source: Simonyan et al. 2013, Section 3.1 (the sum over channels is Heo et al.'s); Shrikumar et al. 2016.
     """

@@ -1,4 +1,4 @@
-"""Guided backpropagation: ReLUs that pass only positive gradients."""
+"""Compute guided backpropagation: ReLUs pass only positive gradients."""
 
 import inspect
 import warnings
@@ -22,11 +22,17 @@ Guided = Literal["relu", "relu6"]
 
 @dataclass(frozen=True)
 class GuidedBackprop(LayerInterpreter):
-    """`sum_k abs(g_k)`, g the gradient that every ReLU hands back only where it is positive.
+    """Compute `sum_k abs(g_k)`, where g is the gradient that every ReLU passes back only where it is positive.
 
-    Runs a pass of its own. `guided` names what is guided: `relu` (as in the paper and captum), or `relu6` as well;
-    other activations keep their gradient, so that a network without a guided one has SimpleGrad's maps (a warning
-    says so). Functional and in-place forms count as the modules do.
+    The interpreter runs a forward pass of its own. It handles modules, functions and in-place forms alike. Other
+    activations keep their gradient; a network without a guided activation gets the heatmaps of SimpleGrad, with a
+    warning.
+
+    Args:
+        guided: the activations to guide: `relu` (as in the paper and in captum), `relu6`.
+
+    Raises:
+        AdvfoolError: `guided` holds another name.
 
     Source: Springenberg et al. 2015, Section 3.4.
     """
@@ -45,15 +51,15 @@ class GuidedBackprop(LayerInterpreter):
             own = record(recording.network, recording.images, [inner])
         if not guiding.count:
             warnings.warn(
-                f"guided_backprop: {type(recording.network).__name__} runs no {' or '.join(self.guided)}, so its maps "
-                "are SimpleGrad's. interp.guided=[relu,relu6] guides ReLU6, too.",
+                f"guided_backprop: {type(recording.network).__name__} runs no {' or '.join(self.guided)}, so its "
+                "heatmaps are those of SimpleGrad. interp.guided=[relu,relu6] also guides ReLU6.",
                 stacklevel=2,
             )
         return inner.read(own, targets)
 
 
 class _Guiding(TorchFunctionMode):
-    """Within it, ReLUs hand back positive gradients only."""
+    """Replace ReLUs within a context by ReLUs that pass back only positive gradients, and count them."""
 
     FORMS: ClassVar = {F.relu, torch.relu, Tensor.relu, F.relu_, torch.relu_, Tensor.relu_, F.relu6, F.hardtanh}
 
@@ -82,7 +88,7 @@ class _Guiding(TorchFunctionMode):
 
 
 class _GuidedReLU(torch.autograd.Function):
-    """A (clipped) ReLU whose gradient is rectified; differentiable again."""
+    """Compute a (clipped) ReLU with a rectified gradient that is itself differentiable."""
 
     @staticmethod
     def forward(ctx, x, top):

@@ -1,4 +1,4 @@
-"""Integrated Gradients: the gradient averaged along a path from a baseline."""
+"""Compute Integrated Gradients: the gradient averaged along a path from a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,19 @@ from advfool.utilities.errors import AdvfoolError
 
 @dataclass(frozen=True)
 class IntegratedGradients(LayerInterpreter):
-    """`sum_k (x_k - x'_k) * mean_t(d score / d x_k at x' + t (x - x'))`, midpoint rule over `steps` points.
+    """Compute `sum_k (x_k - x'_k) * mean_t(d score / d x_k at x' + t (x - x'))` by the midpoint rule.
 
-    Signed: without normalisation a map sums to score(x) - score(x'). At a layer, x and x' are its activations for
-    the image and for the baseline image. baseline: the value of all its pixels in the network's normalised input;
-    0 is the data's mean colour, one number for each channel is another colour.
-    `chunk`: points of the batch's paths in memory at a time.
+    Heatmaps are signed; without normalisation they sum to about score(x) - score(x'), exactly in the limit of many
+    steps. At a layer, x and x' are its activations for the image and for the baseline image.
+
+    Args:
+        steps: number of points on the path, at least 1.
+        baseline: value of all pixels of the baseline image x', in units of the network's normalised input, as one
+            number or one for each channel; 0 is the mean colour of the data.
+        chunk: number of points of the batch's paths in memory at the same time, at least 1.
+
+    Raises:
+        AdvfoolError: `steps` or `chunk` is below 1, or `baseline` does not match the number of channels.
 
     Source: Sundararajan et al. 2017, eqs. 1 and 3.
     """
@@ -57,7 +64,7 @@ class IntegratedGradients(LayerInterpreter):
                 start, end = ends[: len(ends) // 2], ends[len(ends) // 2 :]
                 path = [torch.cat([a + t * (b - a) for t in points]) for a, b in zip(start, end, strict=True)]
                 repeated = images.repeat(len(points), 1, 1, 1)
-                # The path of a layer starts there; the images only give the pass its shape.
+                # `path` replaces the activation at the site; the images only give the pass its shape.
                 own = record(network, repeated, [self], {self.site: path})
                 found = self.as_maps(own.gradients(classes.repeat(len(points)), self.site))
                 return found.unflatten(0, (len(points), len(images))).sum(dim=0)

@@ -1,4 +1,4 @@
-"""SmoothGrad: the mean of an interpreter's maps over noisy copies of the image."""
+"""Compute SmoothGrad: the mean of an interpreter's heatmaps over noisy copies of the image."""
 
 from dataclasses import dataclass, replace
 
@@ -10,19 +10,26 @@ from advfool.interpreters.base import Interpreter
 from advfool.interpreters.chunks import bounded_sum, check_count
 from advfool.interpreters.gradient import SimpleGrad
 from advfool.interpreters.tracing.recording import Recording
-from advfool.utilities.errors import AdvfoolError, check_choice
-from advfool.utilities.heatmaps import Normalise
+from advfool.utilities.errors import AdvfoolError
 
 
 @dataclass(frozen=True)
 class SmoothGrad(Interpreter):
-    """The mean of an interpreter's maps over `samples` noisy copies of the image, then normalised as they are.
+    """Average an interpreter's unnormalised heatmaps over noisy copies of the image, then normalise the mean.
 
-    std: of the Gaussian noise, in the network's normalised input; with `relative`, a share of each image's range.
-    Measuring takes the same draws from `seed` for every image and network, training fresh ones. `chunk`: noisy
-    copies of the batch in memory at a time.
+    Args:
+        interpreter: the interpreter whose heatmaps are averaged; its normalisation is the default one.
+        samples: number of noisy copies of each image, at least 1.
+        std: standard deviation of the Gaussian noise, in units of the network's normalised input.
+        relative: take `std` as a fraction of each image's range of values.
+        seed: seed of the noise of measurements, which is the same for every image and network.
+        chunk: number of noisy copies of the batch in memory at the same time, at least 1.
+        fresh: draw new noise for every image and call; `for_training` sets it.
 
-    Source: Smilkov et al. 2017, with the noise of Heo et al. 2019; Smilkov et al. have `relative`.
+    Raises:
+        AdvfoolError: a value lies outside its range.
+
+    Source: Smilkov et al. 2017 (`relative=True`); the absolute noise is that of Heo et al. 2019.
     """
 
     interpreter: Interpreter = SimpleGrad()
@@ -31,7 +38,6 @@ class SmoothGrad(Interpreter):
     relative: bool = False
     seed: int = 0
     chunk: int = 4
-    normalise: str | None = None
     fresh: bool = False
 
     def __post_init__(self) -> None:
@@ -39,9 +45,11 @@ class SmoothGrad(Interpreter):
         check_count("chunk", self.chunk)
         if self.std < 0:
             raise AdvfoolError(f"std must not be negative, got {self.std}.")
-        if self.normalise is None:
-            object.__setattr__(self, "normalise", getattr(self.interpreter, "normalise", "max"))
-        check_choice("normalise", self.normalise, Normalise)
+        super().__post_init__()
+
+    @property
+    def default_normalise(self) -> str:
+        return self.interpreter.normalisation
 
     @property
     def signed(self) -> bool:
@@ -49,7 +57,7 @@ class SmoothGrad(Interpreter):
 
     @property
     def layer(self) -> str | None:
-        """Where the interpreter looks."""
+        """The layer that the averaged interpreter explains by, or None."""
         return getattr(self.interpreter, "layer", None)
 
     def for_training(self) -> Interpreter:
@@ -73,7 +81,7 @@ class SmoothGrad(Interpreter):
         if self.fresh:
             noise = torch.randn(shape, device=images.device, dtype=images.dtype)
         else:
-            # From the CPU, so that every device measures with the same draws.
+            # The CPU's generator gives every device the same draws.
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(images)
         if self.relative:
             low, high = images.detach().flatten(1).aminmax(dim=1)

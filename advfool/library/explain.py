@@ -1,17 +1,14 @@
-"""Heatmaps in one call: `advfool.explain`, and interpreters by the names of the command line."""
+"""Heatmaps in one call: `advfool.explain`."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from advfool.data.samples import InputFormat
 from advfool.interpreters.base import Interpreter
-from advfool.models.target_layers import find_target_layer
-from advfool.utilities.config import build, conf_dir
-from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.library.interpreters import named_interpreter
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import resize
 
 
@@ -24,14 +21,21 @@ def explain(
     device: str | torch.device | None = None,
     **settings,
 ) -> np.ndarray:
-    """Heatmaps as a NumPy array (n, h, w), of any interpreter by its name on the command line.
+    """Compute the heatmaps of images. It works as Quantus' `explain_func`.
 
-    inputs: (n, 3, H, W), as the network takes them. targets: the class of each image, or one for all. size: of the
-    maps, `input` for the images', (h, w), or None for their own; resized bilinearly. device: where the network is
-    moved and the maps are computed (default: where the network is). settings: what conf/interp/NAME.yaml has;
-    `layer` chooses the target layer of those that have one (default: found as the command line does).
+    Args:
+        model: any network.
+        inputs: images (n, c, H, W), as the network takes them.
+        targets: the class that is explained for each image, or one for all.
+        interp: an interpreter's name on the command line (see `list_interpreters`), or an object.
+        size: of the heatmaps: `input` for that of the images, (height, width) in pixels, or None for their own. They
+            are resized bilinearly.
+        device: where the network is moved and the heatmaps are computed; None: where the network is.
+        settings: of an interpreter given by name, in place of those in conf/interp/NAME.yaml; `layer` is the target
+            layer of those that have one (default: the last convolution or block whose map is at least 7x7).
 
-    Works as Quantus' `explain_func`.
+    Returns:
+        heatmaps (n, h, w).
 
     Raises:
         AdvfoolError: there is no such interpreter or setting, or it does not work on the network.
@@ -47,39 +51,12 @@ def explain(
     images = torch.as_tensor(inputs).to(parameter)
     classes = torch.as_tensor(targets, device=parameter.device).long().expand(len(images))
     if isinstance(interp, str):
-        interp = named_interpreter(interp, model, images.shape[-1], **settings)
+        interp = named_interpreter(interp, model, tuple(images.shape[1:]), **settings)
     elif settings:
         raise AdvfoolError(f"explain: {', '.join(settings)} belong to an interpreter given by name, not to an object.")
     with torch.no_grad():
         heatmaps = interp(model, images, classes).float()
     if size is not None:
-        heatmaps = resize(heatmaps, tuple(images.shape[-2:]) if size == "input" else tuple(size))
+        wanted = (images.shape[-2], images.shape[-1]) if not isinstance(size, tuple) else size
+        heatmaps = resize(heatmaps, wanted)
     return heatmaps.cpu().numpy()
-
-
-def named_interpreter(
-    interp: str, network: nn.Module, size: int, input: InputFormat | None = None, **settings
-) -> Interpreter:
-    """The interpreter that `interp=NAME` is, for a network whose images are `size` pixels a side.
-
-    The default target layer is found where the interpreter has one and no `layer` is given.
-    """
-    folder = conf_dir() / "interp"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if interp not in names:
-        raise AdvfoolError(f"There is no interpreter '{interp}'. Close to it: {nearest(interp, names, len(names))}.")
-    node = OmegaConf.load(folder / f"{interp}.yaml")
-    text = OmegaConf.to_yaml(node)
-    model = {"target_layer": None, "layout": "nchw", "input": {"mean": None, "std": None}}
-    if input is not None:
-        model["input"] = {"mean": list(input.mean), "std": list(input.std)}
-    if "model.target_layer" in text:
-        probe = input or InputFormat(size, size, (0.0,) * 3, (1.0,) * 3)
-        layer, layout = find_target_layer(network, probe, settings.pop("layer", None))
-        model |= {"target_layer": layer, "layout": settings.pop("layout", layout)}
-    unknown = [key for key in settings if key not in node]
-    if unknown:
-        known = [key for key in node if key not in ("_target_", "name")]
-        raise AdvfoolError(f"interp={interp} has no setting {', '.join(unknown)}. It has: {', '.join(known)}.")
-    settings = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in settings.items()}
-    return build(OmegaConf.create({"model": model, "interp": node}).interp, **settings)

@@ -1,9 +1,11 @@
-"""Metrics: pure functions in `functional`, torchmetrics classes over them in `states`."""
+"""Metrics: pure functions in `functional`, the facts about them in `METRICS`, and torchmetrics classes."""
 
 from advfool.metrics.aopc import AOPC
+from advfool.metrics.facts import METRICS, Metric, metric
 from advfool.metrics.functional import (
     BadMaps,
     aopc,
+    aopc_of_images,
     aopc_value,
     bootstrap_interval,
     cosine,
@@ -20,35 +22,18 @@ from advfool.metrics.functional import (
     top_k_correct,
     topk_intersection,
 )
-from advfool.metrics.image_means import (
-    SSIM,
-    CosineSimilarity,
-    KLDivergence,
-    PearsonCorrelation,
-    PointingGame,
-    PredictionAgreement,
-    RelevanceMass,
-    SpearmanCorrelation,
-    TopKAccuracy,
-    TopKIntersection,
-)
+from advfool.metrics.image_mean import ImageMean
 from advfool.metrics.rates import FoolingSuccessRate
 
 __all__ = [
     "AOPC",
-    "SSIM",
+    "METRICS",
     "BadMaps",
-    "CosineSimilarity",
     "FoolingSuccessRate",
-    "KLDivergence",
-    "PearsonCorrelation",
-    "PointingGame",
-    "PredictionAgreement",
-    "RelevanceMass",
-    "SpearmanCorrelation",
-    "TopKAccuracy",
-    "TopKIntersection",
+    "ImageMean",
+    "Metric",
     "aopc",
+    "aopc_of_images",
     "aopc_value",
     "bootstrap_interval",
     "cosine",
@@ -56,6 +41,7 @@ __all__ = [
     "is_fooled",
     "kl_divergence",
     "mass_inside",
+    "metric",
     "paired_interval",
     "pearson",
     "points_into",

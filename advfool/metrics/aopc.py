@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,13 +16,27 @@ _NORMAL_95 = 1.96  # standard deviations
 
 
 class AOPC(Metric):
-    """AOPC over all updates, with its mean curve and an interval: see `aopc`, also for the settings.
+    """Accumulate AOPC, its mean curve and its interval over batches and processes.
 
-    `curve` and `interval` hold for the images of all processes, as `compute` does: call them on every process.
+    `curve` and `interval` are those of the images of all processes, as `compute` is, and must be called on every
+    process.
+
+    Args:
+        steps: number of regions that are replaced.
+        region: side of a region in pixels.
+        order: `most_relevant_first`, `least_relevant_first` or `random`.
+        replacement: `uniform`, `mean`, `blur` or `zero`; see `aopc`.
+        seed: decides all random numbers, together with the image.
+        pixel_range: lowest and highest value of the pixels; None for those of each image and channel.
+        kwargs: arguments of `torchmetrics.Metric`.
     """
 
     full_state_update = False
     higher_is_better = True
+
+    curves: Tensor
+    squares: Tensor
+    count: Tensor
 
     def __init__(
         self,
@@ -34,7 +49,7 @@ class AOPC(Metric):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "steps": steps,
             "region": region,
             "order": order,
@@ -63,12 +78,12 @@ class AOPC(Metric):
         return (self.curves / self.count).mean()
 
     def curve(self) -> Float[Tensor, "k"]:
-        """The mean curve: `f(x_0) - f(x_k)` for k = 0 to `steps`."""
+        """Return the mean curve: `f(x_0) - f(x_k)` for k = 0 to `steps`."""
         with self._of_all_processes():
             return self.curves / self.count
 
     def interval(self) -> Float[Tensor, "2"]:
-        """(low, high): the normal 95 % interval of the AOPC over the images; NaN for fewer than two."""
+        """Return (low, high), the normal 95 % interval of the AOPC over the images; NaN for fewer than two."""
         with self._of_all_processes():
             mean = (self.curves / self.count).mean()
             variance = ((self.squares - self.count * mean**2) / (self.count - 1)).clamp(min=0)

@@ -1,5 +1,7 @@
 """The fooling success rate as a torchmetrics class."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,12 +11,20 @@ from advfool.metrics import functional
 
 
 class FoolingSuccessRate(Metric):
-    """FSR over all updates: see `fooling_success_rate`."""
+    """Accumulate the fooling success rate over batches and processes (see `fooling_success_rate`).
+
+    Args:
+        interval: lowest and highest test loss of a fooled image, both included.
+        kwargs: arguments of `torchmetrics.Metric`.
+    """
 
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, interval: tuple[float, float], **kwargs) -> None:
+    fooled: Tensor
+    total: Tensor
+
+    def __init__(self, interval: Sequence[float], **kwargs) -> None:
         super().__init__(**kwargs)
         self.interval = tuple(interval)
         self.add_state("fooled", torch.tensor(0), dist_reduce_fx="sum")

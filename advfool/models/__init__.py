@@ -1,4 +1,4 @@
-"""Networks: torchvision's, timm's and tiny ones, each with the facts an interpreter needs."""
+"""Networks: torchvision's, timm's and tiny ones, each with the facts that an interpreter needs."""
 
 from advfool.models.base import NetworkSource
 from advfool.models.target_layers import find_target_layer

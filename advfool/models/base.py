@@ -1,4 +1,4 @@
-"""Where a network comes from: its architecture, its weights, and the facts that its YAML states."""
+"""The abstract source of a network: its architecture, its weights and the facts that its YAML file states."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,13 +16,19 @@ from advfool.utilities.errors import AdvfoolError
 
 @dataclass
 class NetworkSource(ABC):
-    """Abstract: builds one network.
+    """Define how one network is built (abstract).
 
-    weights: name of published weights, path of a state dict, or None for an untrained network.
-    classes: names of the outputs of a network with weights, "imagenet" for the 1,000 wnids, None to take the data's.
-    target_layer, layout: where Grad-CAM and the layer-wise interpreters look; None to find the last convolution
-    or block whose map is at least 7x7. input: None to take what the published weights ask for.
-    channels_last: memory format of the weights, faster for depthwise convolutions.
+    Args:
+        name: what tables call the network.
+        weights: name of pretrained weights, path of a state dict, or None for an untrained network.
+        classes: names of the outputs of a network with pretrained weights, "imagenet" for ImageNet's 1,000 wnids, or
+            None for the classes of the data.
+        target_layer: name of the layer that Grad-CAM and similar interpreters explain; None to find the last
+            convolution or block whose map is at least 7x7.
+        layout: how the activation of the target layer is laid out; None to find it.
+        input: the format of the images; None for that of the pretrained weights.
+        channels_last: whether the weights have the memory format channels_last, which is faster for depthwise
+            convolutions.
     """
 
     name: str
@@ -35,50 +41,58 @@ class NetworkSource(ABC):
 
     @abstractmethod
     def create(self, num_classes: int) -> nn.Module:
-        """The architecture with untrained weights."""
+        """Create the network with untrained weights.
+
+        Args:
+            num_classes: number of outputs.
+        """
 
     def has_pretrained(self) -> bool:
-        """Whether `weights` names published weights (and not a file)."""
+        """Test whether `weights` is the name of pretrained weights (and not a file)."""
         return False
 
     def pretrained(self) -> dict[str, Tensor]:
-        """The published weights, downloaded once."""
+        """Return the pretrained weights, which are downloaded once."""
         raise NotImplementedError
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Published or own weights with the keys that the network has today."""
+        """Rename the keys of weights that were saved by an older version of the architecture."""
         return state
 
     def input_format(self) -> InputFormat:
-        """How the network wants its images."""
+        """Return the format of the network's images.
+
+        Raises:
+            AdvfoolError: neither the YAML file nor the pretrained weights state it.
+        """
         if self.input is None:
             raise AdvfoolError(f"model={self.name} needs model.input (size, resize, mean, std, interpolation).")
         return self.input
 
     def build(self, data_classes: Sequence[str]) -> nn.Module:
-        """The network, in eval mode, with one output for each class of the data.
+        """Build the network with its weights, in eval mode.
+
+        Args:
+            data_classes: names of the data's classes, one for each output.
 
         Raises:
-            AdvfoolError: the network's classes are not the data's, or the weights cannot be had or do not fit.
+            AdvfoolError: the network's classes are not those of the data, or the weights cannot be read or do not fit.
         """
         network = self.create(len(data_classes)).eval()
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
         if self.weights is None:
             return network
-        published = self.has_pretrained()
-        state = None if published else read_weights(self.weights)
-        self._check_classes(self._own_classes(published), data_classes)
-        state = self.pretrained() if state is None else state
+        if self.has_pretrained():
+            self._check_classes(wnids() if self.classes == "imagenet" else self.classes, data_classes)
+            state = self.pretrained()
+        else:
+            state = read_weights(self.weights)
+            # A file states its own classes or none; an "imagenet" in the YAML file is about the pretrained weights.
+            otherwise = None if isinstance(self.classes, str) else self.classes
+            self._check_classes(read_classes(self.weights) or otherwise, data_classes)
         fit_weights(network, self.adapt(state), str(self.weights))
         return network
-
-    def _own_classes(self, published: bool) -> Sequence[str] | None:
-        if not published:
-            # A file states its own classes or none; what the YAML says is about the published weights.
-            stated = read_classes(self.weights)
-            return stated or (self.classes if not isinstance(self.classes, str) else None)
-        return wnids() if self.classes == "imagenet" else self.classes
 
     def _check_classes(self, own: Sequence[str] | None, data: Sequence[str]) -> None:
         if own is None or list(own) == list(data):

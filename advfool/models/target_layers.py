@@ -1,9 +1,10 @@
 """The default target layer of a network nobody described: its last convolution or block with a large enough map."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 
-from advfool.data.samples import InputFormat
 from advfool.interpreters.tracing.sites import Layout
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import SMALLEST_MAP
@@ -12,13 +13,17 @@ from advfool.utilities.modules import module_at
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None = None) -> tuple[str, Layout]:
-    """The last convolution or block whose input is a map of at least 7x7, coarser than the image.
+def find_target_layer(network: nn.Module, shape: Sequence[int], layer: str | None = None) -> tuple[str, Layout]:
+    """Find the last convolution or block whose input is a map of at least 7x7, coarser than the image.
 
     A block is an element of a container (Sequential, ModuleList, ModuleDict) that is not itself a container or a
-    single operation, or one of several siblings of the same class; what lies inside a block is not looked at.
+    single operation, or one of several siblings of the same class; what lies inside a block is not considered. The
+    network runs once, on two black images, in eval mode.
 
-    With `layer` given, only its layout is looked for.
+    Args:
+        network: any network.
+        shape: (channels, height, width) of the images.
+        layer: a module's name, where only its layout is looked for; None: find the module, too.
 
     Returns:
         the module's name, and how its input is laid out (`nchw`, `nhwc` or `tokens`).
@@ -35,17 +40,17 @@ def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None 
             value = args[0] if args else None
             if isinstance(value, list | tuple):
                 value = value[0]
-            layout = _layout(value, input.size) if isinstance(value, Tensor) else None
+            layout = _layout(value, shape) if isinstance(value, Tensor) else None
             if layout:
                 seen.append((name, layout))
 
         handles.append(module.register_forward_pre_hook(look, with_kwargs=True))
     modes = {module: module.training for module in network.modules()}
-    network.eval()  # in train mode the look would move the statistics of batch norm
+    network.eval()  # in train mode the run would move the statistics of batch norm
     try:
         with torch.no_grad():
             parameter = next(network.parameters())
-            network(torch.zeros(2, 3, input.size, input.size, dtype=parameter.dtype, device=parameter.device))
+            network(torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device))
     finally:
         for handle in handles:
             handle.remove()
@@ -56,14 +61,14 @@ def find_target_layer(network: nn.Module, input: InputFormat, layer: str | None 
     if not seen:
         raise AdvfoolError(
             f"{type(network).__name__} has no convolution or block with a map of at least "
-            f"{SMALLEST_MAP}x{SMALLEST_MAP} for images of {input.size}x{input.size}. Name one yourself: "
+            f"{SMALLEST_MAP}x{SMALLEST_MAP} for images of {shape[1]}x{shape[2]}. Name one yourself: "
             "model.target_layer=..., model.layout=nchw|nhwc|tokens."
         )
     return seen[-1]
 
 
-def _candidates(network: nn.Module, prefix: str = ""):
-    """Names and modules of convolutions and blocks, outermost blocks only."""
+def _candidates(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and modules of convolutions and blocks, outermost blocks only."""
     siblings = [type(child) for child in network.children()]
     for name, child in network.named_children():
         path = f"{prefix}{name}"
@@ -79,12 +84,15 @@ def _candidates(network: nn.Module, prefix: str = ""):
             yield from _candidates(child, f"{path}.")
 
 
-def _layout(value: Tensor, image_size: int) -> Layout | None:
-    """How an activation is laid out, or None if it is no map of a useful size."""
+def _layout(value: Tensor, shape: Sequence[int]) -> Layout | None:
+    """Tell how an activation is laid out; None where it is no map of a useful size."""
+    _, height, width = shape
     if value.dim() == 4:
-        for layout, sides in (("nchw", value.shape[2:]), ("nhwc", value.shape[1:3])):
-            if sides[0] == sides[1]:
-                return layout if SMALLEST_MAP <= sides[0] < image_size else None
+        slack = 0 if height == width else max(height, width)  # strides round sides that are not square
+        layouts: tuple[tuple[Layout, Sequence[int]], ...] = (("nchw", value.shape[2:]), ("nhwc", value.shape[1:3]))
+        for layout, sides in layouts:
+            if abs(sides[0] * width - sides[1] * height) <= slack:
+                return layout if min(sides) >= SMALLEST_MAP and sides[0] < height else None
     if value.dim() == 3:
         side = int(value.shape[1] ** 0.5)
         prefix = value.shape[1] - side * side

@@ -1,1 +1,1 @@
-"""What a folder of runs amounts to: a page, Markdown, LaTeX tables, and a table with a row for each result."""
+"""Reports of a folder of runs: a web page, Markdown, LaTeX tables, and one table of all results."""

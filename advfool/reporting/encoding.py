@@ -1,37 +1,41 @@
-"""The gallery's data: pictures as WebP, heatmaps as one byte for each place, coloured by the page.
+"""The images and heatmaps of the page: images as WebP, heatmaps as bytes that the page's script colours.
 
-Everything is made as large as a budget for the whole page allows, so that a hundred runs still fit into it.
+They are as large as a budget for the whole page allows, so that a hundred runs still fit.
 """
 
 import base64
 import io
 from collections.abc import Iterable, Sequence
 from math import isnan
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from advfool.evaluation.comparison import NETWORKS
 from advfool.evaluation.examples import Example, Examples, lower_is_better, read_examples
-from advfool.evaluation.pictures import BRIGHTEST, HEAT, SIGNED
+from advfool.evaluation.paired import NETWORKS
 from advfool.metrics.functional import is_fooled
 from advfool.reporting import wording
 from advfool.reporting.runs import Run
+from advfool.utilities.plotting import HEAT, SIGNED, colours_of, is_signed, scale_heatmap
 
-SIDES = (224, 112, 56, 28, 14)  # of maps on the page, the largest that fits
-MAPS_BUDGET = 5_000_000  # bytes of all maps together, before base64 adds a third
+SIDES = (224, 112, 56, 28, 14)  # of heatmaps on the page; the largest that fits is used
+MAPS_BUDGET = 5_000_000  # bytes of all heatmaps together, before base64 adds a third
 PICTURE_SIDES = (224, 160, 112, 80)
 PICTURES_BUDGET = 3_000_000
 QUALITY = 85  # of WebP
-STOPS = 33  # colours of a scale that the page interpolates between
+STOPS = 33  # colours of a scale; the page interpolates between them
 
 
 class Gallery:
-    """Collects the examples of all runs; pictures that several runs share are kept once."""
+    """Collects the example images of all runs; images that several runs share are stored once.
+
+    Args:
+        runs: all that the page shows: their number decides how large images and heatmaps can be.
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         sizes = [size for run in runs if (found := read_examples(run.folder)) for size in _sizes(found)]
@@ -40,8 +44,8 @@ class Gallery:
         self.picture_side = fitting_side(pixels, PICTURE_SIDES, 8 * PICTURES_BUDGET)  # WebP: at most 1 bit a pixel
         self.pictures: dict[str, int] = {}  # data URI: its number
 
-    def add(self, run: Run) -> dict | None:
-        """The examples of a run for the page, from the best to the worst test loss; None where there are none."""
+    def add(self, run: Run) -> dict[str, Any] | None:
+        """Encode the examples of a run, from the best to the worst test loss; None where there are none."""
         found = read_examples(run.folder)
         if found is None:
             return None
@@ -54,7 +58,7 @@ class Gallery:
             "images": [self._image(found, row, signed) for row in from_best_to_worst(found)],
         }
 
-    def _image(self, found: Examples, row: int, signed: dict[str, bool]) -> dict:
+    def _image(self, found: Examples, row: int, signed: dict[str, bool]) -> dict[str, Any]:
         about: Example = found.rows[row]
         return {
             "picture": self.pictures.setdefault(picture(found.images[row], self.picture_side), len(self.pictures)),
@@ -68,13 +72,13 @@ class Gallery:
             "maps": {interp: self._maps(found, row, interp, signed[interp]) for interp in found.interps},
         }
 
-    def _maps(self, found: Examples, row: int, interp: str, signed: bool) -> list[dict]:
-        """For each class explained the maps of both networks with their test losses."""
+    def _maps(self, found: Examples, row: int, interp: str, signed: bool) -> list[dict[str, Any]]:
+        """Encode the heatmaps of both networks and their test losses, for each explained class."""
         maps = {name: found.maps[interp, name][row].float() for name in NETWORKS}
         losses = {name: found.test_loss[interp, name][row] for name in NETWORKS}
         classes = []
         for c in range(len(maps["original"])):
-            own: dict = {"loss": [_rounded(losses[name][c].item()) for name in NETWORKS]}
+            own: dict[str, Any] = {"loss": [_rounded(losses[name][c].item()) for name in NETWORKS]}
             own["fooled"] = is_fooled(losses["manipulated"][c], found.interval).item()
             own |= {name: encoded_map(maps[name][c], self.side, signed) for name in NETWORKS}
             own["size"] = list(shrunk(maps["original"][c], self.side).shape)
@@ -83,13 +87,21 @@ class Gallery:
 
 
 def from_best_to_worst(found: Examples) -> list[int]:
-    """The rows by the test loss of the interpreter trained with, degenerate maps last."""
+    """Sort the rows by the test loss of the interpreter trained with; degenerate heatmaps come last."""
     loss = found.test_loss[found.interps[0], "manipulated"].double().mean(dim=1)
     return (loss if lower_is_better(found.interval) else -loss).argsort(stable=True).tolist()
 
 
 def fitting_side(sizes: Sequence[tuple[int, int]], sides: Sequence[int], budget: int) -> int:
-    """The largest of `sides` (falling) that all maps or images, made no larger than it, fit into the budget with.
+    """Choose the largest side at which all heatmaps or images together fit into a budget.
+
+    Args:
+        sizes: (height, width) of each; what is larger than the side is reduced to it.
+        sides: to choose from, the largest first.
+        budget: number of values that all can have together.
+
+    Returns:
+        the side; the smallest one where none fits.
 
     >>> fitting_side([(56, 56)] * 10, (112, 56, 28), 10_000)
     28
@@ -101,7 +113,7 @@ def fitting_side(sizes: Sequence[tuple[int, int]], sides: Sequence[int], budget:
 
 
 def picture(image: UInt8[Tensor, "3 h w"], side: int) -> str:
-    """An image as the address of a WebP picture that holds it."""
+    """Encode an image, reduced to at most `side` pixels a side, as a data address with a WebP file."""
     pixels = Image.fromarray(image.permute(1, 2, 0).numpy())
     pixels.thumbnail((side, side))
     file = io.BytesIO()
@@ -110,41 +122,41 @@ def picture(image: UInt8[Tensor, "3 h w"], side: int) -> str:
 
 
 def encoded_map(heatmap: Float[Tensor, "h w"], side: int, signed: bool) -> str:
-    """A map's places as bytes in base64: 0 to 255, or of signed maps 1 to 255 with zero at 128.
+    """Encode a heatmap as bytes in base64, scaled as in the run's pictures.
 
-    Its brightest place becomes 255 (of maps at the images, all but the few extreme ones), as in the run's pictures.
+    Args:
+        heatmap: of one image.
+        side: larger heatmaps are averaged down to it.
+        signed: whether negative values count; 0 then becomes 128, and the bytes run from 1 to 255. Otherwise 0 stays 0
+            and the largest value becomes 255.
     """
-    values = np.nan_to_num(shrunk(heatmap, side).numpy(), nan=0.0, posinf=0.0, neginf=0.0)
-    top = max(float(np.quantile(abs(values), BRIGHTEST)), 1e-12)
-    scaled = (values / top).clip(-1 if signed else 0, 1)
+    scaled = scale_heatmap(shrunk(heatmap, side), signed)
     return _base64((scaled * 127 + 128 if signed else scaled * 255).round().astype(np.uint8).tobytes())
 
 
 def shrunk(heatmap: Float[Tensor, "h w"], side: int) -> Float[Tensor, "h2 w2"]:
-    """The map, averaged down where it is larger than `side`."""
-    size = tuple(min(length, side) for length in heatmap.shape)
-    return F.adaptive_avg_pool2d(heatmap[None], size)[0] if size != tuple(heatmap.shape) else heatmap
+    """Average a heatmap down where it is larger than `side`."""
+    height, width = heatmap.shape
+    size = (min(height, side), min(width, side))
+    return F.adaptive_avg_pool2d(heatmap[None], size)[0] if size != (height, width) else heatmap
 
 
 def colour_scales() -> dict[str, list[list[int]]]:
-    """The colours of unsigned and signed maps from the lowest to the highest, as (red, green, blue)."""
-    places = np.linspace(0, 1, STOPS)
-    scales = {"heat": HEAT, "signed": SIGNED}
-    return {
-        key: (matplotlib.colormaps[name](places)[:, :3] * 255).round().astype(int).tolist()
-        for key, name in scales.items()
-    }
+    """List the colours of unsigned (`heat`) and of `signed` heatmaps from the lowest to the highest value."""
+    return {"heat": colours_of(HEAT, STOPS), "signed": colours_of(SIGNED, STOPS)}
 
 
 def _is_signed(found: Examples, interp: str) -> bool:
-    return any((found.maps[interp, name] < 0).any().item() for name in NETWORKS)
+    return any(is_signed(found.maps[interp, name]) for name in NETWORKS)
 
 
 def _sizes(found: Examples) -> Iterable[tuple[str, tuple[int, int]]]:
-    """(kind, size) of every map and image."""
+    """Yield the kind (`map` or `image`) and the (height, width) of every heatmap and image."""
     for maps in found.maps.values():
-        yield from [("map", tuple(maps.shape[-2:]))] * (maps.shape[0] * maps.shape[1])
-    yield from [("image", tuple(found.images.shape[-2:]))] * len(found.images)
+        images, classes, height, width = maps.shape
+        yield from [("map", (height, width))] * (images * classes)
+    images, _, height, width = found.images.shape
+    yield from [("image", (height, width))] * images
 
 
 def _base64(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a reader wants to know first: how many runs there are, how well they fool, and what it costs."""
+"""The main numbers of a folder of runs: how many there are, how well they fool, and what it costs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,19 @@ from statistics import median
 from advfool.reporting import wording
 from advfool.reporting.rows import Row, matched
 
-ENOUGH = 0.5  # of the images fooled: what the paper calls a success
+ENOUGH = 0.5  # share of fooled images from which the paper calls a run a success
+STATES = ("finished", "failed", "unfinished")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle and both ends of a quantity over runs, and the rows at the ends; values as fractions."""
+    """A quantity over runs.
+
+    Args:
+        median: as a fraction of 1.
+        low: the row of the run with the lowest value.
+        high: the row of the run with the highest value.
+    """
 
     median: float
     low: Row
@@ -21,11 +28,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Headline:
-    """A group of runs in a few numbers; None where no run has them.
+    """The main numbers of a group of runs; None where no run has a number.
 
-    states: how many runs are finished, failed and unfinished. fsr: under the interpreter trained with. enough: how
-    many of the `measured` runs fool at least half of the images with it. transfer: the median FSR under the other
-    interpreters. degenerate: the largest share of degenerate maps.
+    Args:
+        name: of the group.
+        states: number of runs by state: finished, failed, unfinished.
+        measured: number of runs with an FSR.
+        enough: how many of the measured runs fool at least half of the images.
+        fsr: under the interpreter trained with.
+        drop: the loss of top-1 accuracy.
+        transfer: the median FSR under the other interpreters.
+        degenerate: the largest share of degenerate heatmaps.
     """
 
     name: str
@@ -39,18 +52,23 @@ class Headline:
 
     @property
     def runs(self) -> int:
-        """How many there are, in whatever state."""
+        """The number of runs in any state."""
         return sum(self.states.values())
 
 
 def headline(rows: Sequence[Row], name: str = "") -> Headline:
-    """All rows in a few numbers."""
+    """Summarise rows.
+
+    Args:
+        rows: of runs in any state.
+        name: of the group that they form.
+    """
     own = matched(rows)
     others = known((row for row in rows if row["evaluated_with"] != row["interp"]), "fsr")
     fsr = known(own, "fsr")
     return Headline(
         name=name,
-        states={state: sum(row["state"] == state for row in own) for state in ("finished", "failed", "unfinished")},
+        states={state: sum(row["state"] == state for row in own) for state in STATES},
         measured=len(fsr),
         enough=sum(row["fsr"] >= ENOUGH for row in fsr),
         fsr=_spread(fsr, "fsr"),
@@ -61,13 +79,13 @@ def headline(rows: Sequence[Row], name: str = "") -> Headline:
 
 
 def by_fooling(rows: Sequence[Row]) -> list[Headline]:
-    """The same for each fooling, in the paper's order."""
+    """Summarise the rows of each fooling, in the paper's order."""
     names = sorted({row["fooling"] for row in rows}, key=wording.rank)
     return [headline([row for row in rows if row["fooling"] == name], name) for name in names]
 
 
 def known(rows: Iterable[Row], *names: str) -> list[Row]:
-    """The rows that have all these numbers."""
+    """Choose the rows that have numbers in all of these columns."""
     return [row for row in rows if all(row.get(name) is not None for name in names)]
 
 

@@ -1,4 +1,4 @@
-"""tables.tex: the tables for a paper, with booktabs' rules."""
+"""tables.tex: tables for a paper, with the rules of booktabs."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -8,11 +8,16 @@ from advfool.reporting.paper.tables import Cell, PaperTable
 from advfool.reporting.rows import Row
 
 HEAD = r"""% Written by python -m advfool.report. In the preamble: \usepackage{booktabs,graphicx}
-% Each cell: ours {\scriptsize [95 % interval over the runs]} / the paper's."""
+% Each cell: our number {\scriptsize [95 % interval over the runs]} / the published number."""
 
 
 def latex_tables(rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
-    """Each of the paper's tables, then the transfer of all runs."""
+    """Write the paper's tables, then a table with the FSR of every run.
+
+    Args:
+        rows: of all runs.
+        tables: the paper's tables that the runs have numbers for.
+    """
     return "\n\n".join([HEAD, *map(_published, tables), *_transfer(rows)]) + "\n"
 
 
@@ -36,7 +41,7 @@ def _published(table: PaperTable) -> str:
 
 
 def _networks(table: PaperTable, labels: int) -> str:
-    """The networks above their columns, with a rule below each."""
+    """Write the line of networks above their columns, with a rule below each."""
     heads, rules, start = [""] * labels, [], labels + 1
     for network, columns in groupby(network for network, _ in table.columns):
         count = len(list(columns))
@@ -55,7 +60,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _transfer(rows: Sequence[Row]) -> list[str]:
-    """FSR of every run and interpreter: a line for each run."""
+    """Write the FSR of every run and interpreter: a line for each run."""
     finished = [row for row in rows if row.get("fsr") is not None]
     if not finished:
         return []
@@ -69,14 +74,14 @@ def _transfer(rows: Sequence[Row]) -> list[str]:
         labels = (row["model"], wording.fooling(row["fooling"]), wording.interp(row["interp"]), row["seed"])
         line = [*labels, *values, wording.percent(row.get("accuracy_drop_top1"), 2)]
         lines.append([wording.latex("" if text is None else text) for text in line])
-    caption = r"FSR (\%) of every run by the interpreter looked at, and its loss of top-1 accuracy (points)."
+    caption = r"FSR (\%) of every run by the interpreter evaluated with, and its loss of top-1 accuracy (points)."
     return [_table(caption, "tab:runs", 4, [_line([wording.latex(name) for name in names])], [lines])]
 
 
 def _table(
     caption: str, label: str, labels: int, heads: Sequence[str], blocks: Sequence[Sequence[Sequence[str]]]
 ) -> str:
-    """Lines of cells in blocks, with a rule between blocks; the first `labels` columns are words."""
+    """Write a table of blocks of lines, with a rule between blocks; the first `labels` columns hold words."""
     body = "\n\\midrule\n".join("\n".join(map(_line, block)) for block in blocks)
     columns = "l" * labels + "r" * (len(blocks[0][0]) - labels)
     return "\n".join(

@@ -1,4 +1,4 @@
-"""report.md: the headline and the tables as text, for a repository or a merge request."""
+"""report.md: the main numbers and the tables as Markdown, for a repository or a pull request."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,14 @@ Lines = list[str]
 
 
 def markdown_report(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
-    """The report of these runs, found in `folder`."""
+    """Write the report.
+
+    Args:
+        folder: where the runs were found.
+        views: of all runs.
+        rows: of all runs.
+        tables: the paper's tables that the runs have numbers for.
+    """
     parts = [
         [f"# Report of {wording.markdown(folder.resolve().name)}"],
         _summary(headline(rows)),
@@ -84,7 +91,7 @@ def _published(table: PaperTable) -> Lines:
     words = {label: wording.markdown(wording.word(label)) for row in table.rows for label in row.labels}
     lines = [[*(words[label] for label in row.labels), *map(_cell, row.cells)] for row in table.rows]
     title = f"## {wording.word(table.name)}. {wording.markdown(table.title)} ({wording.markdown(table.unit)})"
-    note = "Ours (95 % interval over the seeds); the paper's in italics."
+    note = "Our numbers (95 % interval over the seeds); the published numbers in italics."
     return [title, "", note, "", *_table(heads, lines, len(table.heads))]
 
 
@@ -123,6 +130,6 @@ def _with_interval(row: Row, name: str, digits: int) -> str:
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], labels: int) -> Lines:
-    """Numbers, which follow the first `labels` columns, stand to the right."""
+    """Write a table; its first `labels` columns hold words, the others numbers, which are aligned to the right."""
     rule = ["---"] * labels + ["---:"] * (len(heads) - labels)
     return [f"| {' | '.join(line)} |" for line in (heads, rule, *lines)]

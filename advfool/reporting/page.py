@@ -1,4 +1,4 @@
-"""report.html: one page that holds everything it needs and asks nothing of any network."""
+"""report.html: one page that contains everything it needs and loads nothing from a network."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ from datetime import datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,7 +24,17 @@ from advfool.reporting.views import RunView, aopc_curves, history
 
 
 def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
-    """The page of these runs, found in `folder`."""
+    """Make the page.
+
+    Args:
+        folder: where the runs were found.
+        views: of all runs.
+        rows: of all runs.
+        tables: the paper's tables that the runs have numbers for.
+
+    Returns:
+        the page as HTML.
+    """
     templates, data = _environment(), page_data(views, rows)
     by_name = {view.run.name: view for view in views}
     scripts = _script(get_plotlyjs()), _script(_source("report.js"))
@@ -47,12 +58,12 @@ def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Se
 
 
 def networks_of(table: PaperTable) -> list[tuple[str, int]]:
-    """The networks over the columns of a table, and how many columns each has."""
+    """List the networks above the columns of a table, with the number of columns of each."""
     return [(network, len(list(columns))) for network, columns in groupby(network for network, _ in table.columns)]
 
 
-def page_data(views: Sequence[RunView], rows: Sequence[Row]) -> dict:
-    """What the page's script draws: figures, pictures and heatmaps, by the run's anchor."""
+def page_data(views: Sequence[RunView], rows: Sequence[Row]) -> dict[str, Any]:
+    """Collect what the page's script draws: figures, pictures and heatmaps."""
     anchors = {view.run.name: view.anchor for view in views}
     gallery = Gallery([view.run for view in views])
     runs = [found for view in views if (found := _run_data(view, gallery))]
@@ -73,8 +84,8 @@ def page_data(views: Sequence[RunView], rows: Sequence[Row]) -> dict:
     }
 
 
-def _run_data(view: RunView, gallery: Gallery) -> dict | None:
-    """A run's curves and examples; None where it has left nothing to show."""
+def _run_data(view: RunView, gallery: Gallery) -> dict[str, Any] | None:
+    """Collect the curves and examples of a run; None where it has written nothing to show."""
     logged, curves, examples = history(view.run), aopc_curves(view.run), gallery.add(view.run)
     interps = dict.fromkeys(name.split("/")[0] for name in curves if name.count("/") == 2)
     aopc = [{"interp": wording.interp(name), "figure": aopc_figure(curves, name)} for name in interps]
@@ -96,7 +107,7 @@ def _run_data(view: RunView, gallery: Gallery) -> dict | None:
 
 
 def _environment() -> Environment:
-    """Everything that is written into the page is escaped; JSON cannot end its script element."""
+    """Make the template engine: it escapes all text, and JSON cannot close its script element."""
     environment = Environment(
         loader=PackageLoader("advfool.reporting"),
         autoescape=True,
@@ -114,12 +125,12 @@ def _source(name: str) -> str:
 
 
 def _script(text: str) -> Markup:
-    """A script of ours or of a library, as it stands."""
+    """Mark a script as safe to be written into the page unchanged."""
     if "</script" in text:
-        raise ValueError("A script that names its own end cannot be written into a page.")
+        raise ValueError("A script that contains '</script' would end early inside a page.")
     return Markup(text)
 
 
 def _digest(text: str) -> str:
-    """What the page's security policy knows a script by."""
+    """Return the digest by which the page's security policy allows a script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

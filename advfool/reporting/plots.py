@@ -1,9 +1,10 @@
-"""The page's plots as Plotly figures: plain dictionaries of `data` and `layout`, with their text alternative `alt`.
+"""The page's plots as Plotly figures: plain dictionaries of `data`, `layout` and `alt`, a text alternative.
 
-What all figures share (fonts, grids, the colours of a dark page) is the page's; see templates/report.js.
+Fonts, grids and the colours of a dark page, which all figures share, are set in templates/report.js.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,30 +12,32 @@ from advfool.reporting import wording
 from advfool.reporting.headline import known
 from advfool.reporting.rows import Row, matched
 from advfool.reporting.transfer import Transfer, TransferCell
+from advfool.utilities.plotting import History, evenly_spaced
 
-Figure = dict[str, object]
-History = Mapping[str, tuple[np.ndarray, np.ndarray]]
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#8c6bb1", "#a6761d")  # told apart by colour-blind readers
+Figure = dict[str, Any]
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#8c6bb1", "#a6761d")  # distinct for colour-blind readers
 GREY = "#808080"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
 DASHES = ("solid", "dash", "dot", "dashdot")
-SCALE = "Cividis"  # the same for all readers, and in grey
+SCALE = "Cividis"  # looks alike to colour-blind readers, and keeps its order in grey
 POINTS = 200  # of a curve, at most
 
 
 def transfer_figure(transfer: Transfer, anchors: Mapping[str, str]) -> Figure:
-    """The FSR of one model and fooling as a heat map: rows trained with, columns evaluated with.
+    """Draw the FSR of one model and fooling as a matrix: trained with in rows, evaluated with in columns.
 
-    anchors: where the page has each run, by its name.
+    Args:
+        transfer: the numbers.
+        anchors: of the runs on the page, by name.
     """
-    values, hover, targets, told = [], [], [], []
+    values, hover, targets, described = [], [], [], []
     for own in transfer.trained:
         cells = [transfer.cells.get((own, other)) for other in transfer.evaluated]
         values.append([None if cell is None else round(100 * cell.fsr, 2) for cell in cells])
         targets.append([None if cell is None else anchors[cell.rows[0]["run"]] for cell in cells])
         hover.append([_transfer_hover(cell) for cell in cells])
         pairs = zip(transfer.evaluated, cells, strict=True)
-        told.append(
+        described.append(
             f"trained with {own}: "
             + ", ".join(f"{other} {wording.percent(cell.fsr)} %" for other, cell in pairs if cell is not None)
         )
@@ -65,7 +68,7 @@ def transfer_figure(transfer: Transfer, anchors: Mapping[str, str]) -> Figure:
             "type": "category",
         },
     }
-    alt = f"FSR of {wording.fooling(transfer.fooling)} fooling on {transfer.model}, {'; '.join(told)}."
+    alt = f"FSR of {wording.fooling(transfer.fooling)} fooling on {transfer.model}, {'; '.join(described)}."
     return {"data": [heat], "layout": layout, "alt": alt}
 
 
@@ -79,7 +82,12 @@ def _transfer_hover(cell: TransferCell | None) -> str:
 
 
 def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
-    """Each run's FSR against the accuracy it cost, with the Pareto front: colours are foolings, symbols models."""
+    """Draw the FSR of each run against its loss of accuracy, with the Pareto front.
+
+    Args:
+        rows: of all runs; foolings have colours, models have symbols.
+        anchors: of the runs on the page, by name.
+    """
     points = known(matched(rows), "fsr", "accuracy_drop_top1")
     models = list(dict.fromkeys(row["model"] for row in points))
     symbols = {model: SYMBOLS[place % len(SYMBOLS)] for place, model in enumerate(models)}
@@ -105,7 +113,7 @@ def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
                 "y": [_percent(row["fsr"]) for row in own],
                 "mode": "markers",
                 "marker": {
-                    "color": COLOURS[place % len(COLOURS)],
+                    "color": PALETTE[place % len(PALETTE)],
                     "symbol": [symbols[row["model"]] for row in own],
                     "size": 10,
                     "line": {"width": 1, "color": "rgba(255,255,255,0.8)"},
@@ -143,7 +151,7 @@ def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
 
 
 def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """The rows that no other beats in FSR and in accuracy, by growing cost.
+    """Choose the rows that no other row beats in both FSR and accuracy, sorted by the loss of accuracy.
 
     >>> runs = [{"fsr": f, "accuracy_drop_top1": d} for f, d in ((0.5, 0.0), (0.4, 0.1), (0.9, 0.2))]
     >>> [run["fsr"] for run in pareto_front(runs)]
@@ -157,11 +165,15 @@ def pareto_front(rows: Sequence[Row]) -> list[Row]:
 
 
 def training_figure(history: History) -> Figure | None:
-    """Losses by step above, rates on the selection images below; None where nothing was logged.
+    """Draw the losses by step above, the rates on the selection images below.
 
-    history: (steps, values) by the name they were logged under.
+    Args:
+        history: what was logged.
+
+    Returns:
+        the figure, or None where nothing was logged.
     """
-    losses = {"train/preserve": "loss that keeps the accuracy", "train/penalty": "fooling penalty"}
+    losses = {"train/preserve": "loss that preserves the accuracy", "train/penalty": "fooling penalty"}
     data = [
         _curve(history[name], label, place, axis="y", digits=5)
         for place, (name, label) in enumerate(losses.items())
@@ -191,14 +203,20 @@ def training_figure(history: History) -> Figure | None:
 
 
 def aopc_figure(curves: Mapping[str, Sequence[float]], interp: str) -> Figure | None:
-    """Both networks' AOPC curves under the maps of an interpreter and in random order; None where there is none.
+    """Draw the AOPC curves of both networks, in the order of an interpreter's heatmaps and in random order.
 
-    curves: as aopc.json has them, by `INTERP/NETWORK/WHOSE MAP` and `NETWORK/random`.
+    Args:
+        curves: as in aopc.json, by `INTERPRETER/NETWORK/WHOSE HEATMAP` and `NETWORK/random`.
+        interp: the interpreter.
+
+    Returns:
+        the figure, or None where there are no such curves.
+
     Source: Heo et al. 2019, Figure 4(a).
     """
     data = []
     for place, (source, label) in enumerate(
-        {"original": "original map", "manipulated": "manipulated map", "random": "random order"}.items()
+        {"original": "original heatmap", "manipulated": "manipulated heatmap", "random": "random order"}.items()
     ):
         for network in ("original", "manipulated"):
             points = curves.get(f"{network}/random" if source == "random" else f"{interp}/{network}/{source}")
@@ -206,7 +224,7 @@ def aopc_figure(curves: Mapping[str, Sequence[float]], interp: str) -> Figure | 
                 continue
             values = np.asarray(points, dtype=float)
             curve = _curve((np.arange(len(values)), values), f"{network} network, {label}", place, "y", digits=4)
-            colour = GREY if source == "random" else COLOURS[place]
+            colour = GREY if source == "random" else PALETTE[place]
             curve["line"] = {"color": colour, "width": 2, "dash": "solid" if network == "original" else "dash"}
             data.append(curve)
     if not data:
@@ -215,7 +233,7 @@ def aopc_figure(curves: Mapping[str, Sequence[float]], interp: str) -> Figure | 
         "height": 420,
         "hovermode": "x unified",
         "xaxis": {"title": {"text": "regions replaced"}},
-        "yaxis": {"title": {"text": "mean fall of the class's probability"}},
+        "yaxis": {"title": {"text": "mean decrease of the class's probability"}},
     }
     ends = [f"{trace['name']} {wording.number(trace['y'][-1], 3)}" for trace in data]
     alt = f"AOPC curves of both networks under {interp}. At the end: {'; '.join(ends)}."
@@ -223,7 +241,7 @@ def aopc_figure(curves: Mapping[str, Sequence[float]], interp: str) -> Figure | 
 
 
 def escaped(text: object) -> str:
-    """Text that Plotly shows as it is: it takes a few HTML tags for formatting."""
+    """Escape text for Plotly, which reads a few HTML tags as formatting."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -233,8 +251,8 @@ def _curve(
     steps, values = curve
     finite = np.isfinite(values)
     steps, values = steps[finite], values[finite]
-    colour, dash = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
-    kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), POINTS)).round().astype(int))
+    colour, dash = PALETTE[place % len(PALETTE)], DASHES[place // len(PALETTE) % len(DASHES)]
+    kept = evenly_spaced(len(steps), POINTS)
     return {
         "type": "scatter",
         "name": escaped(name),

@@ -1,73 +1,80 @@
 """One row for each run and interpreter it is evaluated with: all numbers and their intervals, by flat names."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from pyarrow import csv
+from pyarrow import parquet as pq
 
-from advfool.evaluation.comparison import PAIR
+from advfool.evaluation.paired import PAIR
 from advfool.reporting.runs import Run
+from advfool.reporting.settings import Setting, finite
 from advfool.utilities.files import value_at
 
-Row = dict[str, object]
-SETTINGS = {  # column: where the config has it
-    "model": ("model", "name"),
-    "fooling": ("fooling", "name"),
-    "interp": ("interp", "name"),
-    "seed": ("seed",),
-    "fool_weight": ("fool_weight",),
-    "lr": ("optimizer", "lr"),
-    "max_steps": ("trainer", "max_steps"),
-}
-WORDS = ("model", "fooling", "interp")  # the settings that are no numbers
-BETWEEN = (*SETTINGS, "interval", "evaluate_with")  # of metrics.json, given by the settings already
+Row = dict[str, Any]  # texts, numbers and None by the name of the column
+NAMES = ("model", "fooling", "interp")
+SETTINGS = (*NAMES, "seed", *Setting._fields)
+SKIPPED = (*SETTINGS, "interval", "evaluate_with", "interpreters", "ci95")  # keys of metrics.json that have no columns of their own
 
 
 def result_rows(runs: Sequence[Run]) -> list[Row]:
-    """The rows of all runs, those of one run together, the interpreter trained with first.
+    """Make the rows of all runs.
 
-    A run that failed or has not finished has rows without numbers. Rates are fractions of 1; `NAME_low` and
-    `NAME_high` are the 95 % interval of NAME. Of active fooling `NAME_c1` and `NAME_c2` are those of the two classes
-    and NAME is the mean of both.
+    Rates are fractions of 1; `NAME_low` and `NAME_high` are the 95 % interval of NAME. For active fooling `NAME_c1` and
+    `NAME_c2` are those of the two classes and NAME is the mean of both.
+
+    Args:
+        runs: in any state; a run that failed or has not finished has rows without numbers.
+
+    Returns:
+        the rows in the order of the runs; those of one run begin with the interpreter trained with.
     """
-    return [row for run in runs for row in _of_run(run)]
+    return [row for run in runs for row in _rows_of(run)]
 
 
 def matched(rows: Sequence[Row]) -> list[Row]:
-    """The row of each run for the interpreter it was trained with."""
+    """Choose the row of each run for the interpreter it was trained with."""
     return [row for row in rows if row["evaluated_with"] == row["interp"]]
 
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """results.parquet and results.csv."""
+    """Write results.parquet and results.csv, the same table in two formats."""
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
     pq.write_table(table, folder / "results.parquet")
-    pa.csv.write_csv(table, folder / "results.csv")
+    csv.write_csv(table, folder / "results.csv")
 
 
-def _of_run(run: Run) -> list[Row]:
+def _rows_of(run: Run) -> list[Row]:
     settings: Row = {"run": run.name, "state": run.state}
-    for name, path in SETTINGS.items():
-        value = value_at(run.config, path)
-        settings[name] = (str(value) if value is not None else "unknown") if name in WORDS else _number(value)
+    for name in NAMES:
+        value = value_at(run.config, (name, "name"))
+        settings[name] = str(value) if value is not None else "unknown"
+    settings |= {"seed": finite(run.config.get("seed"))} | run.setting._asdict()
     metrics = run.metrics if isinstance(run.metrics, Mapping) else {}
-    planned = value_at(run.config, ("evaluate_with",))
+    planned = run.config.get("interpreters")  # of a run that has not finished
     found = metrics.get("fsr") or (planned if isinstance(planned, Mapping) else {})
     interps = list(dict.fromkeys([settings["interp"], *found]))
     return [
-        settings | {"evaluated_with": interp} | _of_interp(metrics, interp) | {"error": run.error} for interp in interps
+        settings | {"evaluated_with": interp} | columns_of(metrics, interp) | {"error": run.error} for interp in interps
     ]
 
 
-def _of_interp(metrics: Mapping, interp: str) -> Row:
-    """The numbers that are of this interpreter, and those of the run as a whole."""
+def columns_of(metrics: Mapping[str, Any], interp: str) -> Row:
+    """Flatten the content of a metrics.json for one interpreter.
+
+    Args:
+        metrics: the content.
+        interp: the interpreter evaluated with.
+
+    Returns:
+        the numbers of this interpreter, and those of the run as a whole, by the name of the column.
+    """
     columns: Row = {}
     for key, value in metrics.items():
-        if key not in BETWEEN and key != "ci95" and not key.endswith("_by_class"):
+        if key not in SKIPPED and not key.endswith("_by_class"):
             columns |= _flat(key, value, metrics, interp)
             interval = (metrics.get("ci95") or {}).get(key)
             columns |= _flat(key, interval, metrics, interp)
@@ -75,24 +82,27 @@ def _of_interp(metrics: Mapping, interp: str) -> Row:
 
 
 def _means_of_pairs(columns: Row) -> Row:
-    """Of every quantity of maps that is known for c1 and c2 (active fooling) the mean of both."""
+    """Average every quantity of heatmaps that is known for both classes of an active fooling."""
     means: Row = {}
-    for name in columns:
-        base, end, both = name[:-3], name[-3:], [columns.get(f"{name[:-3]}_{which}") for which in PAIR]
-        if end == f"_{PAIR[0]}" and not base.startswith("accuracy") and None not in both:
-            means[base] = sum(both) / len(both)
+    first, second = (f"_{which}" for which in PAIR)
+    for name, value in columns.items():
+        base = name.removesuffix(first)
+        other = columns.get(f"{base}{second}")
+        if name.endswith(first) and not base.startswith("accuracy") and value is not None and other is not None:
+            means[base] = (value + other) / 2
     return means
 
 
-def _flat(key: str, value: object, metrics: Mapping, interp: str) -> Row:
-    """Every number below a key of metrics.json (or of its intervals), by its path joined with `_`."""
+def _flat(key: str, value: object, metrics: Mapping[str, Any], interp: str) -> Row:
+    """Name every number below a key of metrics.json (or of its intervals) by its path, joined with `_`."""
     interps = metrics.get("fsr") or {}
-    inner = value.values() if isinstance(value, Mapping) else ()
-    if inner and all(isinstance(part, Mapping) and not interps.keys().isdisjoint(part) for part in inner):
+    if not isinstance(value, Mapping):
+        return dict(_numbers(key, value))
+    if value and all(isinstance(part, Mapping) and not interps.keys().isdisjoint(part) for part in value.values()):
         return {
             name: n for word, part in value.items() for name, n in _flat(f"{key}_{word}", part, metrics, interp).items()
         }
-    if isinstance(value, Mapping) and any(name in interps for name in value):
+    if any(name in interps for name in value):
         own, order = value.get(interp), value.get("random")  # AOPC has a random order besides the interpreters
         parts = [part for part in (own, order) if part is not None]
         return {name: number for part in parts for name, number in _numbers(key, part)}
@@ -105,11 +115,6 @@ def _numbers(name: str, value: object) -> Iterator[tuple[str, float | None]]:
             yield from _numbers(f"{name}_{key}", inner)
     elif isinstance(value, list) and len(value) == 2:
         base = name.replace("accuracy_drop_ci95", "accuracy_drop_top1")
-        yield from zip((f"{base}_low", f"{base}_high"), map(_number, value), strict=True)
-    elif _number(value) is not None:
-        yield name, value
-
-
-def _number(value: object) -> float | int | None:
-    """The value if it is a finite number; a config that was not resolved, or a damaged file, has texts in its place."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
+        yield from zip((f"{base}_low", f"{base}_high"), map(finite, value), strict=True)
+    elif (number := finite(value)) is not None:
+        yield name, number

@@ -1,35 +1,56 @@
-"""Finished, failed and interrupted training runs, read back from the folder they lie in."""
+"""Finished, failed and interrupted training runs, read from the folder that they lie in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from advfool.reporting.settings import Setting
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import STATUS, read_json
+from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, read_json
+
+CONFIGS = (CONFIG, f".hydra/{CONFIG}")  # the resolved one; and Hydra's, which a run that failed early has as well
+NEEDED = ("model", "fooling", "interp", "optimizer")  # keys that tell a training run from an evaluation
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: its resolved config, and what it has left behind so far.
+    """One training run: its resolved configuration, and what it has written so far.
 
-    name: the folder's path below the one that was searched. metrics: None until the run has finished. error: the
-    message of a cell that failed.
+    Args:
+        folder: of the run.
+        name: the folder's path below the one that was searched.
+        config: the resolved configuration.
+        metrics: what metrics.json holds; None until the run has finished.
+        environment: what environment.json holds; None where it is missing.
+        error: the message of a run that failed.
     """
 
     folder: Path
     name: str
-    config: dict
-    metrics: dict | None = None
-    environment: dict | None = None
+    config: dict[str, Any]
+    metrics: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
     error: str | None = None
 
     @property
     def state(self) -> str:
         """`finished`, `failed` or `unfinished`."""
         return "finished" if self.metrics else "failed" if self.error else "unfinished"
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What metrics.json of a finished run holds.
+
+        Raises:
+            AdvfoolError: the run has not finished.
+        """
+        if not self.metrics:
+            raise AdvfoolError(f"'{self.folder}': expected a finished run, this one is {self.state}.")
+        return self.metrics
 
     @property
     def model(self) -> str:
@@ -41,33 +62,57 @@ class Run:
 
     @property
     def interp(self) -> str:
-        """The interpreter the network was fine-tuned to fool."""
+        """The interpreter that the network was trained to fool."""
         return self.config["interp"]["name"]
 
     @property
     def seed(self) -> int:
         return self.config["seed"]
 
-    def fsr(self, interp: str) -> float | dict[str, float] | None:
-        """The FSR under an interpreter as a fraction (of active fooling {"c1": ..., "c2": ...}), None if not known."""
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Model, fooling and interpreter: what the settings and seeds of several runs are compared within."""
+        return self.model, self.fooling, self.interp
+
+    @property
+    def setting(self) -> Setting:
+        """All other settings that runs must share to be averaged over their seeds."""
+        return Setting.of_config(self.config)
+
+    def fsr(self, interp: str) -> float | dict[str, float | None] | None:
+        """Look up the FSR under an interpreter.
+
+        Args:
+            interp: the interpreter evaluated with.
+
+        Returns:
+            a fraction of 1; for active fooling `{"c1": ..., "c2": ...}`; None where it is not known.
+        """
         return (self.metrics or {}).get("fsr", {}).get(interp)
 
     @property
     def matched_fsr(self) -> float | None:
-        """The FSR under the interpreter trained with; of active fooling the mean of both classes."""
+        """The FSR under the interpreter trained with; for active fooling the mean of both classes."""
         rate = self.fsr(self.interp)
-        if isinstance(rate, Mapping):
-            return None if None in rate.values() else sum(rate.values()) / len(rate)
-        return rate
+        if not isinstance(rate, Mapping):
+            return rate
+        known = [value for value in rate.values() if value is not None]
+        return sum(known) / len(known) if len(known) == len(rate) else None
 
     @property
     def drop(self) -> float | None:
-        """The loss of top-1 accuracy, as a fraction."""
+        """The loss of top-1 accuracy, as a fraction of 1; None until the run has finished."""
         return self.metrics["accuracy"]["drop"]["top1"] if self.metrics else None
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """All training runs in a folder and those below it, by name.
+    """Find all training runs in a folder and in those below it.
+
+    Args:
+        folder: where to search.
+
+    Returns:
+        the runs, sorted by their paths.
 
     Raises:
         AdvfoolError: there is no such folder, or no run in it.
@@ -75,7 +120,7 @@ def find_runs(folder: Path) -> list[Run]:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise AdvfoolError(f"runs={folder}: expected a folder with runs, found no such folder.")
-    places = {path.parent for name in ("config.yaml", STATUS) for path in folder.rglob(name)}
+    places = {path.parent for name in (CONFIG, STATUS) for path in folder.rglob(name)}
     places = {place for place in places if not {".hydra", "wandb"} & set(place.relative_to(folder).parts)}
     runs = [read for place in sorted(places) if (read := _read(place, folder))]
     if not runs:
@@ -84,20 +129,19 @@ def find_runs(folder: Path) -> list[Run]:
 
 
 def _read(place: Path, root: Path) -> Run | None:
-    """The run in a folder, or None where it holds something else, such as an evaluation."""
-    found = (_yaml(path) for path in (place / "config.yaml", place / ".hydra" / "config.yaml"))
-    config = next((config for config in found if config), None)
-    if not isinstance(config, dict) or not all(key in config for key in ("model", "fooling", "interp", "optimizer")):
+    """Read the run in a folder; None where the folder holds something else, such as an evaluation."""
+    config = next((found for name in CONFIGS if (found := _yaml(place / name))), None)
+    if config is None or not all(key in config for key in NEEDED):
         return None
-    files = {name: read_json(place / name) for name in ("metrics.json", "environment.json", STATUS)}
-    error = (files[STATUS] or {}).get("error")
+    metrics, environment, status = (read_json(place / name) for name in (METRICS, ENVIRONMENT, STATUS))
     name = str(place.relative_to(root)) if place != root else place.name
-    return Run(place, name, config, files["metrics.json"], files["environment.json"], error)
+    return Run(place, name, config, metrics, environment, (status or {}).get("error"))
 
 
-def _yaml(path: Path) -> dict | None:
-    """A config; None where it is missing or was cut off while being written."""
+def _yaml(path: Path) -> dict[str, Any] | None:
+    """Read a configuration; None where it is missing or damaged."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path))
+        found = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, YAMLError):
         return None
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else None

@@ -1,19 +1,25 @@
-"""How far a fooling of one interpreter reaches the others: trained with, against evaluated with."""
+"""How far the fooling of one interpreter carries over to others: trained with against evaluated with."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from advfool.reporting.headline import known
-from advfool.reporting.rows import Row
-
-CELL, TUNED = ("model", "fooling", "interp"), ("fool_weight", "lr", "max_steps")
+from advfool.reporting.rows import NAMES, Row
+from advfool.reporting.settings import Setting, of_usual_setting
 
 
 @dataclass(frozen=True)
 class TransferCell:
-    """The runs trained with one interpreter under another; their mean FSR, its ends over them, all as fractions."""
+    """The FSR of runs trained with one interpreter under another; rates are fractions of 1.
+
+    Args:
+        fsr: the mean over the runs.
+        low: of the run with the lowest FSR.
+        high: of the run with the highest FSR.
+        before: the mean FSR of the original network; None where it is not known.
+        rows: of the runs.
+    """
 
     fsr: float
     low: float
@@ -24,7 +30,15 @@ class TransferCell:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Of one model and fooling: cells by (trained with, evaluated with), for those combinations that were run."""
+    """The matrix of one model and fooling.
+
+    Args:
+        model: its name.
+        fooling: its name.
+        trained: interpreters trained with.
+        evaluated: interpreters evaluated with; those trained with come first.
+        cells: by (trained with, evaluated with), for those combinations that were run.
+    """
 
     model: str
     fooling: str
@@ -34,31 +48,27 @@ class Transfer:
 
 
 def transfers(rows: Sequence[Row]) -> list[Transfer]:
-    """One matrix for each model and fooling, averaged over the seeds; of several settings of one the most frequent.
+    """Make one matrix for each model and fooling, averaged over the seeds.
 
-    The interpreters trained with come first among those evaluated with, so that matched cells lie on the diagonal.
+    Where several settings of one model, fooling and interpreter were run, the most frequent one is used.
+
+    Args:
+        rows: of runs in any state; those without an FSR are left out.
+
+    Returns:
+        the matrices; on their diagonals the interpreter trained with is the one evaluated with.
     """
-    measured = _usual(known(rows, "fsr"))
-    groups: dict[tuple, list[Row]] = {}
+    measured = of_usual_setting(known(rows, "fsr"), lambda row: tuple(row[name] for name in NAMES), Setting.of_row)
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in measured:
         groups.setdefault((row["model"], row["fooling"]), []).append(row)
-    return [_of_group(*key, group) for key, group in groups.items()]
+    return [_matrix(*key, group) for key, group in groups.items()]
 
 
-def _usual(rows: Sequence[Row]) -> list[Row]:
-    """Of each model, fooling and interpreter trained with the rows of its most frequent settings."""
-    settings = [tuple(row[name] for name in TUNED) for row in rows]
-    cells = [tuple(row[name] for name in CELL) for row in rows]
-    usual: dict[tuple, tuple] = {}
-    for (cell, setting), _ in Counter(zip(cells, settings, strict=True)).most_common():
-        usual.setdefault(cell, setting)
-    return [row for row, cell, setting in zip(rows, cells, settings, strict=True) if usual[cell] == setting]
-
-
-def _of_group(model: str, fooling: str, rows: Sequence[Row]) -> Transfer:
+def _matrix(model: str, fooling: str, rows: Sequence[Row]) -> Transfer:
     trained = tuple(dict.fromkeys(row["interp"] for row in rows))
     evaluated = tuple(dict.fromkeys((*trained, *(row["evaluated_with"] for row in rows))))
-    pairs: dict[tuple, list[Row]] = {}
+    pairs: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         pairs.setdefault((row["interp"], row["evaluated_with"]), []).append(row)
     return Transfer(model, fooling, trained, evaluated, {pair: _cell(own) for pair, own in pairs.items()})

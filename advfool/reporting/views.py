@@ -1,23 +1,29 @@
-"""What the page shows of one run: its settings, numbers, files and where it lies."""
+"""What the page shows of one run: its settings, numbers, files and folder."""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from advfool.reporting import wording
 from advfool.reporting.rows import Row
-from advfool.reporting.runs import Run
+from advfool.reporting.runs import CONFIGS, Run
 from advfool.training.history import read_history
-from advfool.utilities.files import read_json
+from advfool.utilities.files import CURVES, read_json
+from advfool.utilities.plotting import History
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run and its rows (the first is of the interpreter trained with), with its anchor on the page.
+    """A run as the page shows it.
 
-    address: of its folder, relative to the page. label: what tells it from others of the same model, fooling and
-    interpreter.
+    Args:
+        run: the run.
+        rows: its rows; the first one is for the interpreter trained with.
+        anchor: its anchor on the page.
+        address: of its folder, relative to the page.
+        label: tells it from other runs of the same model, fooling and interpreter.
     """
 
     run: Run
@@ -28,19 +34,19 @@ class RunView:
 
     @property
     def row(self) -> Row:
-        """The row of the interpreter trained with."""
+        """The row for the interpreter trained with."""
         return self.rows[0]
 
     @property
     def title(self) -> str:
-        """The run in words."""
+        """Model, fooling, interpreter and label."""
         row = self.row
         return f"{row['model']}, {wording.fooling(row['fooling'])}, {wording.interp(row['interp'])}, {self.label}"
 
     @property
     def config(self) -> str:
-        """config.yaml as it is; of a run that broke off before it was written, what Hydra kept."""
-        for name in ("config.yaml", ".hydra/config.yaml"):
+        """The configuration as text; for a run that failed before it wrote one, Hydra's own copy."""
+        for name in CONFIGS:
             try:
                 return (self.run.folder / name).read_text(errors="replace")
             except OSError:
@@ -48,19 +54,28 @@ class RunView:
         return ""
 
     @property
-    def environment(self) -> Mapping:
-        """environment.json, empty where it is missing or no object."""
+    def environment(self) -> Mapping[str, Any]:
+        """The content of environment.json; empty where the file is missing or damaged."""
         return self.run.environment if isinstance(self.run.environment, Mapping) else {}
 
     @property
     def versions(self) -> str:
-        """The packages that it ran with."""
+        """The names and versions of the packages that the run used."""
         found = self.environment.get("versions")
         return ", ".join(f"{name} {v}" for name, v in found.items() if v) if isinstance(found, Mapping) else ""
 
 
 def run_views(runs: Sequence[Run], rows: Sequence[Row], output: Path) -> list[RunView]:
-    """A view of each run, by model, fooling, interpreter and seed; output: the folder the page will lie in."""
+    """Make a view of each run.
+
+    Args:
+        runs: in any order.
+        rows: of these runs.
+        output: the folder that the page will be written to.
+
+    Returns:
+        the views, sorted by model, fooling, interpreter and seed.
+    """
     own: dict[str, list[Row]] = {}
     for row in rows:
         own.setdefault(row["run"], []).append(row)
@@ -79,8 +94,8 @@ def run_views(runs: Sequence[Run], rows: Sequence[Row], output: Path) -> list[Ru
     return sorted(views, key=lambda view: (*_facets(view.row), view.row["seed"] or 0, view.run.name))
 
 
-def history(run: Run) -> dict:
-    """The logged values of a run, empty where there are none or the file is damaged."""
+def history(run: Run) -> History:
+    """Read the logged values of a run; empty where there are none or the file is damaged."""
     try:
         return read_history(run.folder)
     except (OSError, ValueError, TypeError, KeyError):
@@ -88,10 +103,8 @@ def history(run: Run) -> dict:
 
 
 def aopc_curves(run: Run) -> dict[str, list[float]]:
-    """aopc.json, without what is no curve; empty where it is missing or was cut off."""
-    found = read_json(run.folder / "aopc.json")
-    if not isinstance(found, Mapping):
-        return {}
+    """Read the AOPC curves of a run; empty where there are none or the file is damaged."""
+    found = read_json(run.folder / CURVES) or {}
     return {
         name: points
         for name, points in found.items()

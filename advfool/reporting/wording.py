@@ -1,4 +1,7 @@
-"""Numbers and names as people read them, and how text is made safe for Markdown and LaTeX."""
+"""Numbers and names for readers, and text escaped for Markdown and LaTeX.
+
+Foolings and interpreters that the paper does not have appear under their own names, so new ones need no entry here.
+"""
 
 import re
 from urllib.parse import quote
@@ -42,22 +45,22 @@ _LATEX = {
 
 
 def fooling(name: str) -> str:
-    """A fooling as the paper writes it; its own name where the paper has none."""
+    """Return a fooling's name as the paper writes it, or unchanged where the paper has no such fooling."""
     return FOOLINGS.get(name, name)
 
 
 def rank(name: str) -> tuple[int, str]:
-    """Sorts foolings into the paper's order, others behind them by name."""
+    """Return a key that sorts foolings into the paper's order; others follow by name."""
     return list(FOOLINGS).index(name) if name in FOOLINGS else len(FOOLINGS), name
 
 
 def interp(name: str) -> str:
-    """An interpreter as the paper writes it; its own name where the paper has none."""
+    """Return an interpreter's name as papers write it, or unchanged where there is no special spelling."""
     return INTERPS.get(name, name)
 
 
 def word(name: str) -> str:
-    """A label of the paper's tables as the paper writes it.
+    """Return a label of the paper's tables as the paper writes it, or unchanged.
 
     >>> word("lrp_t"), word("table1")
     ('LRP_T', 'Table 1')
@@ -67,7 +70,12 @@ def word(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 1, none: str = TO) -> str:
-    """A number with a true minus sign; `none` where it is not known.
+    """Write a number with a true minus sign.
+
+    Args:
+        value: the number; None where it is not known.
+        digits: after the decimal point.
+        none: stands for an unknown number.
 
     >>> number(-0.094, 2)
     '−0.09'
@@ -79,7 +87,12 @@ def number(value: float | None, digits: int = 1, none: str = TO) -> str:
 
 
 def percent(fraction: float | None, digits: int = 1, none: str = TO) -> str:
-    """A fraction of 1 in percent (or, of a difference, in points), without the unit.
+    """Write a fraction of 1 in percent (a difference in points), without the unit.
+
+    Args:
+        fraction: the fraction; None where it is not known.
+        digits: after the decimal point.
+        none: stands for an unknown number.
 
     >>> percent(0.4567)
     '45.7'
@@ -88,7 +101,7 @@ def percent(fraction: float | None, digits: int = 1, none: str = TO) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 1) -> str:
-    """Both ends of an interval in their own unit, or nothing.
+    """Write both ends of an interval; empty where one is not known.
 
     >>> interval(-1, 2.25)
     '−1.0 to 2.2'
@@ -97,12 +110,12 @@ def interval(low: float | None, high: float | None, digits: int = 1) -> str:
 
 
 def percent_interval(low: float | None, high: float | None, digits: int = 1) -> str:
-    """The same of fractions of 1, in percent or points."""
+    """Write both ends of an interval of fractions of 1, in percent or points; empty where one is not known."""
     return "" if low is None or high is None else interval(100 * low, 100 * high, digits)
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun.
+    """Write a count with its noun.
 
     >>> plural(1, "run"), plural(2, "run")
     ('1 run', '2 runs')
@@ -111,12 +124,12 @@ def plural(count: int, noun: str) -> str:
 
 
 def link(path: str) -> str:
-    """A relative path as an address."""
+    """Turn a relative path into an address for a link."""
     return quote(path)
 
 
 def markdown(text: object) -> str:
-    """Text that stands for itself in Markdown and its tables, on one line.
+    """Escape text for Markdown and its tables, on one line.
 
     >>> markdown("a|b_c <script>")
     'a\\\\|b\\\\_c &lt;script&gt;'
@@ -126,7 +139,7 @@ def markdown(text: object) -> str:
 
 
 def latex(text: object) -> str:
-    r"""Text that stands for itself in LaTeX, on one line.
+    r"""Escape text for LaTeX, on one line.
 
     >>> print(latex("lrp_t & 5 %"))
     lrp\_t \& 5 \%

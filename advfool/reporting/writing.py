@@ -1,4 +1,4 @@
-"""Everything that a report is, from a folder of runs to files."""
+"""The files of a report, written from a folder of runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,15 +6,21 @@ from pathlib import Path
 from advfool.reporting.latex import latex_tables
 from advfool.reporting.markdown import markdown_report
 from advfool.reporting.page import page
-from advfool.reporting.paper import paper_tables
-from advfool.reporting.paper.tables import PaperTable
+from advfool.reporting.paper.tables import PaperTable, paper_tables
 from advfool.reporting.rows import result_rows, write_rows
 from advfool.reporting.runs import Run, find_runs
 from advfool.reporting.views import run_views
 
 
 def write_all(folder: Path, output: Path | None = None) -> Path:
-    """Writes report.html, report.md, tables.tex, results.parquet and results.csv; returns the page's path.
+    """Write report.html, report.md, tables.tex, results.parquet and results.csv.
+
+    Args:
+        folder: where the runs are searched.
+        output: where the files are written to; None: into `folder`.
+
+    Returns:
+        the path of report.html.
 
     Raises:
         AdvfoolError: there is no such folder, or no run in it.
@@ -34,7 +40,7 @@ def write_all(folder: Path, output: Path | None = None) -> Path:
 
 
 def tables_of(runs: Sequence[Run]) -> list[PaperTable]:
-    """The paper's tables that these runs have numbers for; runs whose files lack what a table needs are left out."""
+    """Make the paper's tables that these runs have numbers for; runs whose files lack such numbers are left out."""
     return paper_tables([run for run in runs if run.state == "finished" and _readable(run)])
 
 

@@ -1,13 +1,13 @@
-"""What the original network says of images that never change: its logits and heatmaps, computed once and kept.
+"""Caches the original network's logits and heatmaps of images that never change.
 
-Kept in memory-mapped files under a hash of what they depend on: the network's weights, the images and the
-interpreter. Values are computed in the data set's order, so they do not depend on the run that made them.
+They lie in memory-mapped files under a hash of everything that they depend on: the network's weights and code, the
+images, the interpreter and advfool's own code. They are computed in the data set's order, so they do not depend on the
+run that made them.
 """
 
 import hashlib
 import inspect
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
@@ -17,7 +17,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Float, Int
 from rich.progress import track
 from torch import Tensor, nn
@@ -28,23 +27,17 @@ from advfool.interpreters.base import Interpreter, read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.models.weights import weights_digest
 from advfool.utilities.classes import top_classes
+from advfool.utilities.files import cached
 
-VERSION = 2  # part of the key: raise it when what is kept changes
-NOT_MAP_MAKERS = (
-    "commands",
-    "evaluation",
-    "foolings",
-    "library",
-    "metrics",
-    "reporting",
-    "training",
-)  # of the packages
-Targets = str | int  # `label`, or so many of the original network's most probable classes
+VERSION = 2  # part of the key: raise it when what is cached changes
+# Packages that no heatmap depends on; the rest of advfool's code is part of the key.
+NOT_IN_KEY = ("commands", "evaluation", "foolings", "library", "metrics", "models", "reporting", "training")
+Targets = str | int  # `label`, or k for the original network's top k classes
 
 
 @runtime_checkable
 class Precision(Protocol):
-    """What is needed of Lightning's precision plugin."""
+    """The part of Lightning's precision plugin that is needed."""
 
     precision: str
 
@@ -59,13 +52,17 @@ class OriginalAnswers(NamedTuple):
 
 
 class CachedOriginal:
-    """The kept values of a data set, to look batches up in by their index."""
+    """The cached values of a data set, looked up by the index of the images.
+
+    Args:
+        folder: where `cached_original` has put them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
 
     def look_up(self, index: Int[Tensor, "n"]) -> OriginalAnswers:
-        """Logits and heatmaps of the images at these positions, on the index's device."""
+        """Look up the logits and heatmaps of the images at these positions, on the index's device."""
         rows = {name: torch.from_numpy(values[index.cpu().numpy()]) for name, values in self.arrays.items()}
         values = {name: row.to(index.device) for name, row in rows.items()}
 
@@ -73,7 +70,7 @@ class CachedOriginal:
             wanted = targets if targets.dim() == 2 else targets[:, None]
             match = values["classes"][:, None] == wanted[:, :, None]
             if not match.any(dim=2).all():
-                raise ValueError("Of some class no heatmap was kept: cached_original was given other targets.")
+                raise ValueError("The cache has no heatmap of one of these classes: it was made for other targets.")
             slot = match.int().argmax(dim=2)
             found = values["maps"].gather(1, slot[:, :, None, None].expand(-1, -1, *values["maps"].shape[2:]))
             return found if targets.dim() == 2 else found[:, 0]
@@ -91,26 +88,29 @@ def cached_original(
     device: torch.device,
     precision: Precision | None = None,
 ) -> CachedOriginal:
-    """What `network` says of all images of `data`, computed now unless it has been before.
+    """Compute what the original network says of all images of a data set, unless the cache has it.
 
-    interpreter: None to keep logits alone. loader: all of `data` in order. targets: whose heatmaps are kept.
-    precision: that of the training, whose maps are compared with these; mixed ones are followed, all others leave the
-    network as it is (None, too).
     Other processes that need the same values wait for the one that computes them.
+
+    Args:
+        cache: the cache folder.
+        network: the original network.
+        interpreter: whose heatmaps are cached; None for logits alone.
+        data: the images.
+        loader: all of `data`, in order.
+        targets: whose heatmaps are cached: `label`, or k for the original network's top k classes.
+        device: where they are computed.
+        precision: that of the training, whose heatmaps are compared with these; mixed ones are followed, all others
+            (and None) leave the network as it is.
     """
-    key = _key(network, interpreter, data, loader.batch_size, targets, device, precision)
-    folder = cache / "original" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists():
-        with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
-                unfinished = folder.with_suffix(".part")
-                shutil.rmtree(unfinished, ignore_errors=True)
-                unfinished.mkdir()
-                with precision.forward_context() if precision else nullcontext():
-                    _compute(unfinished, network.to(device), interpreter, len(data), loader, targets)
-                unfinished.rename(folder)
-    return CachedOriginal(folder)
+    key = _key(network, interpreter, data, loader.batch_size or 1, targets, device, precision)
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        with precision.forward_context() if precision else nullcontext():
+            _compute(folder, network.to(device), interpreter, len(data), loader, targets)
+
+    return CachedOriginal(cached(cache.expanduser() / "original" / key, make))
 
 
 @torch.no_grad()
@@ -120,7 +120,7 @@ def _compute(
     device = next(network.parameters()).device
     files: dict[str, np.memmap] = {}
     start = 0
-    for batch in track(loader, "The original network's maps" if interpreter else "The original network's logits"):
+    for batch in track(loader, "The original network's heatmaps" if interpreter else "The original network's logits"):
         recording = record(network, batch.image.to(device), [interpreter] if interpreter else [])
         values = {"logits": recording.logits.to(torch.promote_types(recording.logits.dtype, torch.float32))}
         if interpreter:
@@ -164,14 +164,14 @@ def _key(
 
 @cache
 def _own_program() -> str:
-    """The digest of this package's files that maps are made by, so that an edited rule is computed again."""
+    """Hash this package's files, except those that make no heatmap, so that an edited rule is computed again."""
     package = Path(__file__).parents[1]
-    files = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in NOT_MAP_MAKERS)
+    files = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in NOT_IN_KEY)
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _programs(network: nn.Module, interpreter: Interpreter | None) -> list[list[str]]:
-    """The classes that the network and the interpreter are made of, by name and source: somebody may edit them."""
+    """List the classes that the network and the interpreter are made of, by name and source: they may be edited."""
     objects = [*network.modules(), *_with_inner(interpreter)]
     kinds = dict.fromkeys(kind for each in objects for kind in type(each).__mro__)
     own = (kind for kind in kinds if not kind.__module__.startswith(("torch.", "builtins", "abc")))
@@ -179,7 +179,7 @@ def _programs(network: nn.Module, interpreter: Interpreter | None) -> list[list[
 
 
 def _with_inner(interpreter: object) -> Iterator[object]:
-    """An interpreter and those that it is made of (SmoothGrad's)."""
+    """Yield an interpreter and those that it is made of (as SmoothGrad is)."""
     if is_dataclass(interpreter):
         yield interpreter
         for entry in fields(interpreter):
@@ -194,7 +194,7 @@ def _program(kind: type) -> list[str]:
 
 
 def _plain_attributes(network: nn.Module) -> list[str]:
-    """What a module's `repr` may leave out, such as googlenet's transform_input."""
+    """List what a module's `repr` may leave out, such as googlenet's transform_input."""
     plain = (bool, int, float, str, tuple, type(None))
     return [
         f"{name}.{key}={value!r}"

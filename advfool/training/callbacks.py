@@ -1,10 +1,10 @@
-"""Lightning callbacks. A look is one validation: of the selection images, before the training and during it."""
+"""Lightning callbacks. A validation measures the selection images, before the training and during it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 from safetensors.torch import save_file
@@ -13,19 +13,22 @@ from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
 from advfool.data.samples import Sample, take
-from advfool.interpreters.base import Interpreter, read_maps
-from advfool.interpreters.tracing.recording import record
-from advfool.metrics import AOPC, FoolingSuccessRate, SpearmanCorrelation
+from advfool.evaluation.paired import record_pair
+from advfool.interpreters.base import Interpreter
+from advfool.metrics import AOPC, FoolingSuccessRate, ImageMean
 from advfool.training.loggers import dashboards
+from advfool.training.module import FoolingModule
 from advfool.training.pictures import snapshots_picture
 from advfool.utilities.errors import AdvfoolError, Diverged
+from advfool.utilities.files import SNAPSHOTS
 from advfool.utilities.heatmaps import is_finite
-
-SNAPSHOTS = "snapshots.safetensors"  # in the run's folder
+from advfool.utilities.roles import Role
 
 
 class StepProgressBar(RichProgressBar):
     """Lightning's rich progress bar for trainings whose length is given in steps, not in epochs."""
+
+    role = Role.SHOWN
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"Pass {current_epoch + 1}, from step {self.trainer.global_step} of {self.trainer.max_steps}"
@@ -41,8 +44,8 @@ class DivergenceGuard(Callback):
     def __init__(self, max_accuracy_drop: float = 0.1) -> None:
         self.max_accuracy_drop = max_accuracy_drop
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:  # the look at the original network before the start
+    def on_validation_end(self, trainer: Trainer, module: FoolingModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # the validation of the original network before the start
             return
         top1 = trainer.callback_metrics["val/top1"].item()
         drop = module.original_top1 - top1
@@ -58,26 +61,28 @@ class DivergenceGuard(Callback):
 
 
 class _EveryNValidations(Callback):
-    """Abstract: something that is due at every n-th look, the one before the training included; None: never."""
+    """Abstract: something that is due at every n-th validation, the one before the training included; None: never."""
+
+    role = Role.SHOWN
 
     def __init__(self, every_n_validations: int | None = None) -> None:
         if every_n_validations is not None and every_n_validations < 1:
             raise AdvfoolError(f"every_n_validations must be at least 1, or null for never, got {every_n_validations}.")
-        self.every_n_validations, self.looks = every_n_validations, 0
+        self.every_n_validations, self.validations = every_n_validations, 0
 
     @property
     def due(self) -> bool:
-        """Whether this look is one of those."""
-        return self.every_n_validations is not None and self.looks % self.every_n_validations == 0
+        """Tell whether it is due at this validation."""
+        return self.every_n_validations is not None and self.validations % self.every_n_validations == 0
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.looks += not trainer.sanity_checking
+    def on_validation_end(self, trainer: Trainer, module: FoolingModule) -> None:
+        self.validations += not trainer.sanity_checking
 
     def state_dict(self) -> dict:
-        return {"looks": self.looks}
+        return {"validations": self.validations}
 
     def load_state_dict(self, state: dict) -> None:
-        self.looks = state["looks"]
+        self.validations = state["validations"]
 
 
 class MapMetrics(_EveryNValidations):
@@ -93,21 +98,21 @@ class MapMetrics(_EveryNValidations):
         self.aopc_images, self.aopc = aopc_images, aopc
         self.metrics: dict[str, Metric] = {}
 
-    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, module: FoolingModule) -> None:
         self.metrics = {}
         for interp in module.watched if self.due else ():
             if interp is not module.interpreter:
                 self.metrics[f"val/fsr/{interp.name}"] = FoolingSuccessRate(module.fooling.interval)
-            self.metrics[f"val/spearman/{interp.name}"] = SpearmanCorrelation()
-            if self.aopc_images and not module.fooling.needs_composites:
+            self.metrics[f"val/spearman/{interp.name}"] = ImageMean("spearman")
+            if self.aopc_images and not module.composites:
                 pixel_range = trainer.datamodule.input.pixel_range()
                 self.metrics[f"val/aopc/{interp.name}"] = AOPC(pixel_range=pixel_range, **self.aopc)
         self.metrics = {name: metric.to(module.device) for name, metric in self.metrics.items()}
 
     def on_validation_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs, batch: Sample, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: Trainer, module: FoolingModule, outputs, batch: Sample, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if not self.metrics or module.fooling.needs_composites != (dataloader_idx == 1):
+        if not self.metrics or module.composites != (dataloader_idx == 1):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             targets, found = _maps(module, batch, module.watched)
@@ -122,7 +127,7 @@ class MapMetrics(_EveryNValidations):
                     arguments = (values[chosen] for values in (batch.image, targets, maps, batch.index))
                     aopc.update(module.network, *arguments)
 
-    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, module: FoolingModule) -> None:
         for name, metric in self.metrics.items():
             module.log(name, metric.compute().float())
 
@@ -142,50 +147,51 @@ class HeatmapSnapshots(_EveryNValidations):
     ) -> None:
         super().__init__(every_n_validations)
         self.folder, self.images, self.all_interpreters = Path(folder), images, all_interpreters
-        self.kept: dict[int, dict[str, Tensor]] = {}
+        self.snapshots: dict[int, dict[str, Tensor]] = {}
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, module: FoolingModule) -> None:
         if self.due and trainer.is_global_zero and not trainer.sanity_checking:
-            self._look(trainer, module)
+            self._snapshot(trainer, module)
         super().on_validation_end(trainer, module)
 
     def state_dict(self) -> dict:
-        return super().state_dict() | {"kept": self.kept}
+        return super().state_dict() | {"snapshots": self.snapshots}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self.kept = state["kept"]
+        self.snapshots = state["snapshots"]
 
     @torch.no_grad()
-    def _look(self, trainer: Trainer, module: LightningModule) -> None:
+    def _snapshot(self, trainer: Trainer, module: FoolingModule) -> None:
         data = _loaders(trainer)[-1].dataset
         batch = Sample(*(values.to(module.device) for values in take(data, range(min(self.images, len(data))))))
         interpreters = module.watched if self.all_interpreters else [module.interpreter]
         with trainer.precision_plugin.forward_context():
             _, found = _maps(module, batch, interpreters)
-        look = self.kept[trainer.global_step] = {}
+        snapshot = self.snapshots[trainer.global_step] = {}
         for interp, (maps, originals) in zip(interpreters, found, strict=True):
-            look[f"maps/{interp.name}"] = maps.flatten(0, -3).float().cpu()
-            look[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, originals).flatten().float().cpu()
-        tensors = {name: torch.stack([each[name] for each in self.kept.values()]) for name in look}
-        save_file({"steps": torch.tensor(list(self.kept)), **tensors}, self.folder / SNAPSHOTS)
+            snapshot[f"maps/{interp.name}"] = maps.flatten(0, -3).float().cpu()
+            snapshot[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, originals).flatten().float().cpu()
+        tensors = {name: torch.stack([each[name] for each in self.snapshots.values()]) for name in snapshot}
+        save_file({"steps": torch.tensor(list(self.snapshots)), **tensors}, self.folder / SNAPSHOTS)
         shown = (tensors[f"{key}/{module.interpreter.name}"] for key in ("maps", "test_loss"))
         picture = self.folder / "snapshots.png"
-        snapshots_picture(picture, list(self.kept), *shown, module.fooling.interval)
+        snapshots_picture(picture, list(self.snapshots), *shown, module.fooling.interval)
         for dashboard in dashboards(trainer.loggers):
             dashboard.show_picture(picture, trainer.global_step)
 
 
 def _maps(
-    module: LightningModule, batch: Sample, interpreters: Sequence[Interpreter]
+    module: FoolingModule, batch: Sample, interpreters: Sequence[Interpreter]
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """The classes explained, and the maps of the manipulated and the original network by each interpreter."""
-    ours, theirs = (record(network, batch.image, interpreters) for network in (module.network, module.original))
-    targets = module.targets(batch, theirs.logits)
-    return targets, [(read_maps(interp, ours, targets), read_maps(interp, theirs, targets)) for interp in interpreters]
+    """Read the explained classes, and each interpreter's heatmaps of the manipulated and of the original network."""
+    networks = {"original": module.original, "manipulated": module.network}
+    pair = record_pair(networks, batch.image, batch.label, interpreters, module.target)
+    maps = [pair.maps(interp) for interp in interpreters]
+    return pair.targets, [(found["manipulated"], found["original"]) for found in maps]
 
 
 def _loaders(trainer: Trainer) -> list[DataLoader]:
-    """The loaders of a look: of active fooling those of the images and of the composites."""
+    """List the loaders of a validation: for active fooling those of the images and of the composites."""
     loaders = trainer.val_dataloaders
     return loaders if isinstance(loaders, list) else [loaders]

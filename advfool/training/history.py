@@ -5,12 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
+LOGGED = "metrics.csv"  # Lightning's CSV logger writes it
+
 
 def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(steps, values) of every quantity in metrics.csv, and in those that `keep_history` put aside."""
-    kept = sorted(folder.glob("metrics.*.csv"), key=lambda path: int(path.suffixes[0][1:]))
+    """Read every logged quantity of a run, including what was logged before it was resumed.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        (steps, values) by the name of the quantity.
+    """
+    earlier = sorted(folder.glob("metrics.*.csv"), key=lambda path: int(path.suffixes[0][1:]))
     rows: dict[tuple, dict[str, str]] = {}
-    for path in [*kept, folder / "metrics.csv"]:  # a training that goes on repeats a few steps
+    for path in [*earlier, folder / LOGGED]:  # a resumed training repeats a few steps
         for row in _rows(path):
             filled = {name: value for name, value in row.items() if value and name != "epoch"}
             rows[int(row["step"]), *filled] = filled
@@ -18,19 +27,20 @@ def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     history = {}
     for name in names:
         points = sorted((step, float(row[name])) for (step, *_), row in rows.items() if name in row)
-        history[name] = tuple(np.array(column) for column in zip(*points, strict=True))
+        steps, values = zip(*points, strict=True)
+        history[name] = (np.array(steps), np.array(values))
     return history
 
 
-def keep_history(folder: Path) -> None:
-    """Puts the values logged so far aside: Lightning's CSV logger begins its file anew when a training goes on."""
-    path = folder / "metrics.csv"
+def set_history_aside(folder: Path) -> None:
+    """Rename the file of the values logged so far: Lightning's CSV logger starts a new one when a run is resumed."""
+    path = folder / LOGGED
     if path.exists():
         path.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv')))}.csv")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; a last one that was cut off while being written is left out."""
+    """Read the rows of a CSV file, without a last one that was cut off while it was written."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

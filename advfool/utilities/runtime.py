@@ -4,6 +4,8 @@ import ctypes
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -41,3 +43,20 @@ def quieten() -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     for advice in ADVICE:
         warnings.filterwarnings("ignore", message=advice)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with this number of threads within a context.
+
+    Args:
+        count: of torch's threads within an operation.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Composites: which rule each kind of layer gets, as data."""
+"""Define composites: which rule each kind of layer gets, as data."""
 
 import importlib
 from collections.abc import Mapping
@@ -13,15 +13,26 @@ from advfool.interpreters.lrp.rules import Norm, Pass, Route, Rule, Sum
 from advfool.utilities.errors import AdvfoolError, check_choice
 
 BatchNorm = Literal["fold", "pass"]
+Rules = tuple[tuple[Key, Rule], ...] | Mapping[Key, Rule | str]
 
 
 @dataclass(frozen=True)
 class Composite:
-    """Rules as data: one for convolutions, for linear layers, for the first of them (null: as the others).
+    """Assign a rule to each kind of layer.
 
-    `batchnorm` is `fold` (into the convolution or linear layer before it; without one, relevance passes) or
-    `pass`. `rules` is for what has no rule of its own, or is to have another: dotted names of module classes or
-    functions, or names of tensor methods, with a rule or one of the words pass, norm, route.
+    Args:
+        convolution: the rule of convolutions.
+        linear: the rule of linear layers.
+        first: the rule of the first convolution or linear layer; None treats it like the others.
+        sum: the rule of sums of several values.
+        average: the rule of average pooling and other means.
+        batchnorm: `fold` treats a batch norm as part of the convolution or linear layer before it, and passes
+            relevance where there is none; `pass` always passes relevance.
+        rules: further rules, by module class, function, their dotted name, or the name of a tensor method. A rule
+            can be a `Rule` or one of the words pass, norm, route. They take precedence over the others.
+
+    Raises:
+        AdvfoolError: `rules` names something that does not exist, or `batchnorm` is another word.
     """
 
     convolution: Rule = ZPlus()
@@ -30,17 +41,21 @@ class Composite:
     sum: Rule = Sum()
     average: Rule = Norm()
     batchnorm: str = "fold"
-    rules: tuple[tuple[Key, Rule], ...] | Mapping[str | Key, Rule | str] = ()
+    rules: Rules = ()
 
     def __post_init__(self) -> None:
         check_choice("batchnorm", self.batchnorm, BatchNorm)
-        rules = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
-        object.__setattr__(self, "rules", tuple((_key(key), _rule(rule)) for key, rule in rules))
+        object.__setattr__(self, "rules", tuple((_key(key), _rule(rule)) for key, rule in _pairs(self.rules)))
+
+    @property
+    def own_rules(self) -> dict[Key, Rule]:
+        """The further rules, by module class, function or name of a tensor method."""
+        return {_key(key): _rule(rule) for key, rule in _pairs(self.rules)}
 
     @property
     def leaves(self) -> frozenset[type]:
-        """The module classes that have a rule as a whole."""
-        return frozenset(key for key, _ in self.rules if isinstance(key, type))
+        """The module classes that `rules` treats as a whole."""
+        return frozenset(key for key in self.own_rules if isinstance(key, type))
 
 
 def named_composite(
@@ -50,13 +65,21 @@ def named_composite(
     low: float | tuple[float, ...] | None = None,
     high: float | tuple[float, ...] | None = None,
 ) -> Composite:
-    """zennit's composites by name: epsilon_plus, epsilon_alpha2_beta1, epsilon_gamma_box, each also with _flat.
+    """Build one of zennit's composites.
 
-    The epsilon rule on linear layers; on convolutions z+, alpha 2 beta 1, or gamma (0.25). `_flat` has the flat
-    rule on the first layer; `epsilon_gamma_box` the z^B rule for inputs between `low` and `high`.
+    All use the epsilon rule on linear layers. On convolutions, `epsilon_plus` uses z+, `epsilon_alpha2_beta1` uses
+    alpha 2 beta 1, and `epsilon_gamma_box` uses gamma (0.25) and the z^B rule on the first layer. With the ending
+    `_flat`, the flat rule is used on the first layer.
+
+    Args:
+        name: one of those names, with or without `_flat`.
+        epsilon: the epsilon of linear layers.
+        stabiliser: moves all other denominators away from zero.
+        low: the smallest possible input, as one number or one for each channel; for `epsilon_gamma_box`.
+        high: the largest possible input, likewise.
 
     Raises:
-        AdvfoolError: the name is unknown, or the box lacks its bounds.
+        AdvfoolError: the name is unknown, or the bounds of `epsilon_gamma_box` are missing.
     """
     kind = name.removesuffix("_flat")
     convolutions = {
@@ -89,8 +112,12 @@ def _rule(rule: Rule | str) -> Rule:
     return words[rule]
 
 
-def _key(key: str | Key) -> Key:
-    """The class or function of a dotted name; names without a dot are tensor methods."""
+def _pairs(rules: Rules) -> tuple[tuple[Key, Rule | str], ...]:
+    return tuple(rules.items()) if isinstance(rules, Mapping) else rules
+
+
+def _key(key: Key) -> Key:
+    """Return the class or function of a dotted name; names without a dot are tensor methods."""
     if not isinstance(key, str):
         return key
     if "." not in key:

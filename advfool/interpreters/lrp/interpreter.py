@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation."""
+"""Compute heatmaps by layer-wise relevance propagation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,18 +22,27 @@ Start = Literal["logit", "one"]
 
 @dataclass(frozen=True)
 class LRP(LayerInterpreter):
-    """Relevance of the class's logit, handed back layer by layer and summed over channels.
+    """Propagate the relevance of a class's logit back layer by layer, and sum it over channels.
 
-    At the images it is signed; at a layer (LRP_T) it is rectified.
+    Heatmaps at the images are signed; heatmaps at a layer (LRP_T) are rectified. Heo et al. leave open how some layers
+    are treated. Here a batch norm without a convolution before it passes relevance on, sums and average pooling
+    share in proportion to their inputs, and max pooling gives all relevance to the maximum.
 
-    composite: a name (epsilon_plus, epsilon_alpha2_beta1, epsilon_gamma_box, each also with _flat) or a Composite;
-    with a name, `epsilon` is that of linear layers and `stabiliser` that of all other divisions. `rules` adds rules
-    for module classes, functions and tensor methods: `{"my.module.Class": "pass"}`. `mean` and `std` of the input's
-    normalisation give epsilon_gamma_box the range of pixels. batchnorm: `fold` it into the convolution before it, or
-    `pass`. start: the class's `logit`, or `one`, which gives maps of one sign whatever the logit's.
+    Args:
+        composite: the rules, as a `Composite` or a name: epsilon_plus, epsilon_alpha2_beta1, epsilon_gamma_box, each
+            also with the ending _flat.
+        epsilon: the epsilon of linear layers, for a composite given by name.
+        stabiliser: moves all other denominators away from zero, for a composite given by name.
+        batchnorm: `fold` treats a batch norm as part of the convolution before it, `pass` passes relevance on.
+        start: the relevance of the class's output: its `logit`, or `one`, which makes the sign of the heatmap
+            independent of the logit's.
+        rules: further rules by module class, function or tensor method, for example `{"my.module.Class": "pass"}`.
+        mean: the mean of the input's normalisation for each channel; with `std` it gives epsilon_gamma_box the range
+            of pixels.
+        std: the standard deviation of the input's normalisation for each channel.
 
-    Deviations that Heo et al. leave open: batch norm without a convolution before it passes relevance on; sums and
-    average pooling share in proportion to their inputs; max pooling gives to the winner.
+    Raises:
+        AdvfoolError: a composite, rule or choice is unknown.
 
     Source: Bach et al. 2015; the composite of Heo et al. 2019, Section 4.1 (Lapuschkin et al. 2017).
     """
@@ -51,15 +60,19 @@ class LRP(LayerInterpreter):
         super().__post_init__()
         check_choice("start", self.start, Start)
         check_choice("batchnorm", self.batchnorm, BatchNorm)
-        _ = self.walk  # an unknown composite or rule is an error here
+        _ = self.walk  # raises the errors of unknown composites and rules
 
     @property
     def signed(self) -> bool:
         return self.layer is None and self.normalise != "minmax"
 
-    @cached_property
+    @property
     def walk(self) -> Propagation:
-        """The walk that hands relevance back."""
+        """The walk that propagates relevance from the logits to the images or the layer."""
+        return self._propagation
+
+    @cached_property
+    def _propagation(self) -> Propagation:
         composite = self.composite
         if isinstance(composite, str):
             low, high = (self._normalised(pixel) for pixel in (0.0, 1.0))
@@ -67,7 +80,7 @@ class LRP(LayerInterpreter):
         if self.batchnorm != "fold":
             composite = replace(composite, batchnorm=self.batchnorm)
         if self.rules:
-            composite = replace(composite, rules={**dict(composite.rules), **self.rules})
+            composite = replace(composite, rules={**composite.own_rules, **self.rules})
         return Propagation(self.site, composite)
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:

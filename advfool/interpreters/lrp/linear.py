@@ -1,4 +1,4 @@
-"""Linear layers and convolutions as linear maps, with a batch norm folded in, and their transposes."""
+"""Represent linear layers and convolutions, with a folded batch norm, as linear maps with transposes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,18 @@ CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 
 @dataclass(frozen=True)
 class LinearMap:
-    """`y = W x + b` of a linear layer or a convolution, with any other weights of the same shape as well."""
+    """Apply `y = W x + b` of a linear layer or a convolution, with its own or other weights of the same shape.
+
+    Args:
+        own_weight: W before scaling.
+        bias: b, after scaling.
+        stride: the convolution's stride in each dimension; empty for a linear layer.
+        padding: its zero padding in each dimension.
+        dilation: its dilation in each dimension.
+        groups: its number of groups.
+        pad: pads the input before the convolution in another way.
+        scale: a factor of the weights of each output channel.
+    """
 
     own_weight: Tensor
     bias: Tensor | None
@@ -23,18 +34,18 @@ class LinearMap:
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
-    pad: Callable[[Tensor], Tensor] | None = None  # what pads the input before the convolution
-    scale: Tensor | None = None  # of each output channel
+    pad: Callable[[Tensor], Tensor] | None = None
+    scale: Tensor | None = None
 
     def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`weight x + bias`."""
+        """Compute `weight x + bias`."""
         if not self.stride:
             return F.linear(x, weight, bias)
         x = self.pad(x) if self.pad else x
         return CONVOLUTIONS[weight.dim() - 3](x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def transpose(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """`weight^T y`, of the shape of the input `x`."""
+        """Compute `weight^T y`, in the shape of the input `x`."""
         y = y.to(weight.dtype)
         if not self.stride:
             return F.linear(y, weight.t())
@@ -46,7 +57,7 @@ class LinearMap:
         return transposed_convolution(y, weight, x.shape[2:], self.stride, self.padding, self.dilation, self.groups)
 
     def scaled(self, scale: Tensor, shift: Tensor) -> "LinearMap":
-        """The map followed by `scale * y + shift` for each channel: a batch norm folded in."""
+        """Return the map followed by `scale * y + shift` for each channel, which folds a batch norm into it."""
         bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
         return replace(self, own_weight=self.weight, scale=scale, bias=bias)
 
@@ -58,12 +69,12 @@ class LinearMap:
         return self.own_weight * self.scale.reshape(-1, *[1] * (self.own_weight.dim() - 1))
 
     def positive_weight(self) -> Tensor:
-        """The weights with the negative ones at 0."""
+        """Return the weights with negative ones set to 0."""
         return self.own_weight.relu() if self.scale is None else self.weight.relu_()
 
 
 def _through_padding(pad: Callable[[Tensor], Tensor], x: Tensor, transpose: Callable[[Tensor], Tensor]) -> Tensor:
-    """The transposed map of a padding, applied to what `transpose` gives for the padded input."""
+    """Apply the transpose of a padding to the result of `transpose` for the padded input."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         inside = torch.zeros_like(x, requires_grad=True)
@@ -72,7 +83,7 @@ def _through_padding(pad: Callable[[Tensor], Tensor], x: Tensor, transpose: Call
 
 
 def linear_map(weight: Tensor, bias: Tensor | None = None) -> LinearMap:
-    """Of a linear layer."""
+    """Return the linear map of a linear layer."""
     return LinearMap(weight, bias)
 
 
@@ -85,27 +96,40 @@ def convolution_map(
     groups: int = 1,
     mode: str = "zeros",
 ) -> LinearMap:
-    """Of a convolution with any padding; `padding="same"` keeps ceil(size / stride), as TensorFlow does."""
+    """Return the linear map of a convolution.
+
+    Args:
+        weight: the convolution's weights.
+        bias: its bias.
+        stride: its stride, one number or one for each dimension.
+        padding: its padding, likewise, or `valid` (none), or `same`: the output has size ceil(size / stride), as in
+            TensorFlow.
+        dilation: its dilation, one number or one for each dimension.
+        groups: its number of groups.
+        mode: the values of the padding, as in `torch.nn.Conv2d`.
+    """
     d = weight.dim() - 2
-    stride, dilation = ((v,) * d if isinstance(v, int) else tuple(v) for v in (stride, dilation))
+    strides, dilations = ((v,) * d if isinstance(v, int) else tuple(v) for v in (stride, dilation))
     kernel = tuple(weight.shape[2:])
-    if padding == "valid":
-        padding = 0
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         kind = "constant" if mode == "zeros" else mode
 
         def same(x: Tensor) -> Tensor:
-            return F.pad(x, _same_padding(x.shape[2:], kernel, stride, dilation), mode=kind)
+            return F.pad(x, _same_padding(x.shape[2:], kernel, strides, dilations), mode=kind)
 
-        return LinearMap(weight, bias, stride, (0,) * d, dilation, groups, same)
-    padding = (padding,) * d if isinstance(padding, int) else tuple(padding)
-    if mode == "zeros" or not any(padding):
-        return LinearMap(weight, bias, stride, padding, dilation, groups)
-    sides = [p for p in reversed(padding) for _ in range(2)]
-    return LinearMap(weight, bias, stride, (0,) * d, dilation, groups, lambda x: F.pad(x, sides, mode=mode))
+        return LinearMap(weight, bias, strides, (0,) * d, dilations, groups, same)
+    number = 0 if isinstance(padding, str) else padding  # "valid" is no padding
+    paddings = (number,) * d if isinstance(number, int) else tuple(number)
+    if mode == "zeros" or not any(paddings):
+        return LinearMap(weight, bias, strides, paddings, dilations, groups)
+    sides = [p for p in reversed(paddings) for _ in range(2)]
+    return LinearMap(weight, bias, strides, (0,) * d, dilations, groups, lambda x: F.pad(x, sides, mode=mode))
 
 
-def _same_padding(size, kernel, stride, dilation) -> list[int]:
+def _same_padding(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> list[int]:
+    """Return the padding of each side, last dimension first, that keeps ceil(size / stride)."""
     sides: list[int] = []
     for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
         total = max((math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n, 0)
@@ -114,10 +138,11 @@ def _same_padding(size, kernel, stride, dilation) -> list[int]:
 
 
 def module_map(module: nn.Module) -> LinearMap:
-    """The linear map of a linear or convolution module (timm's Conv2dSame has its padding in its class)."""
+    """Return the linear map of a linear or convolution module, including timm's Conv2dSame."""
     if isinstance(module, nn.Linear):
         return linear_map(module.weight, module.bias)
-    same = type(module).__name__ == "Conv2dSame"
+    assert isinstance(module, nn.modules.conv._ConvNd)
+    same = type(module).__name__ == "Conv2dSame"  # whose padding is part of its class
     return convolution_map(
         module.weight,
         module.bias,
@@ -138,9 +163,10 @@ def batch_norm_scale(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor]:
-    """A batch norm in eval mode as `scale * x + shift`, differentiable in its weight and bias.
+    """Return the scale and shift of a batch norm in eval mode, `scale * x + shift`.
 
-    The arguments are those of `torch.nn.functional.batch_norm`.
+    Both are differentiable in the batch norm's weight and bias. The arguments are those of
+    `torch.nn.functional.batch_norm`.
     """
     scale = (running_var + eps).rsqrt()
     scale = scale if weight is None else weight * scale

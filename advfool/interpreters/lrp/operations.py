@@ -1,7 +1,8 @@
-"""The kinds of operations that LRP has rules for."""
+"""Name the kinds of operations that LRP has rules for."""
 
 import operator
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +10,14 @@ from torch import fx, nn
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.stochastic_depth import stochastic_depth
 
-from advfool.interpreters.tracing.graph import alias
+from advfool.interpreters.tracing.graph import alias, target_name
 from advfool.utilities.errors import AdvfoolError, nearest
 
-Key = type | Callable | str  # a module's class, a function, or the name of a tensor's method
+Key = type | Callable[..., Any] | str  # a module's class, a function, or the name of a tensor's method
 CONVOLUTION = {nn.Conv1d, nn.Conv2d, nn.Conv3d, F.conv1d, F.conv2d, F.conv3d, "timm.layers.conv2d_same.Conv2dSame"}
 LINEAR = {nn.Linear, F.linear}
 BATCH_NORM = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, F.batch_norm, FrozenBatchNorm2d}
-# Sigmoid gates (squeeze and excitation): all relevance goes to what is gated (Arras et al. 2017, signal takes all).
+# Sigmoid gates (squeeze and excitation): all relevance goes to the gated value (Arras et al. 2017).
 GATES = {nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, torch.sigmoid, F.sigmoid, F.hardsigmoid, "sigmoid"}
 SUMS = {torch.add, operator.add, "add"}
 PRODUCTS = {torch.mul, operator.mul, "mul"}
@@ -31,7 +32,7 @@ UNCHANGED = {
     nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d, nn.AlphaDropout, F.alpha_dropout, stochastic_depth,
     alias, "contiguous", "clone", "float", "to", "type",
 }  # fmt: skip
-# Their statistics belong to the image, so their scale and shift count as constants (Ali et al. 2022).
+# Normalisations by the image's own statistics: scale and shift count as constants (Ali et al. 2022).
 LAYER_NORMS = {nn.LayerNorm, F.layer_norm, nn.GroupNorm, F.group_norm, nn.LocalResponseNorm, F.local_response_norm}
 AVERAGES = {
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
@@ -49,17 +50,21 @@ ROUTES = {
     "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "unbind",
     "expand", "unflatten", "view_as",
 }  # fmt: skip
-NUMBERS = {"size", "dim", "numel", "stride", getattr}  # their values are no tensors
+NUMBERS = {"size", "dim", "numel", "stride", getattr}  # return numbers, not tensors
 
 
 def key_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> Key:
-    """What rules are looked up by: the module's class, the function, the method's name.
+    """Return the key that rules are looked up by: a module's class, a function, or a method's name.
 
-    A subclass that runs torch's own forward counts as torch's class.
+    A subclass that uses the forward method of a torch class has the key of that class.
+
+    Args:
+        node: a node of the graph.
+        modules: the modules that the graph calls, by name.
     """
     if node.op != "call_module":
         return node.target
-    kind = type(modules[node.target])
+    kind = type(modules[target_name(node)])
     if f"{kind.__module__}.{kind.__name__}" in CONVOLUTION:
         return f"{kind.__module__}.{kind.__name__}"
     for base in kind.__mro__:
@@ -77,7 +82,7 @@ def _same_convolution(kind: type, base: type) -> bool:
 
 
 def is_number(node: fx.Node) -> bool:
-    """Whether the node's value is a number (a size, arithmetic on sizes), not a tensor."""
+    """Return whether the node's value is a number (a size, arithmetic on sizes) and not a tensor."""
     if node.op in ("call_method", "call_function") and node.target in NUMBERS:
         return True
     inputs = node.all_input_nodes
@@ -85,17 +90,23 @@ def is_number(node: fx.Node) -> bool:
 
 
 def no_rule(node: fx.Node, key: Key, reason: str = "") -> AdvfoolError:
-    """The error for a node that LRP has no rule for: what it is, where it is, what has rules, how to add one."""
+    """Return the error for a node without a rule, which says where it is and how to add a rule.
+
+    Args:
+        node: the node.
+        key: the key of its missing rule.
+        reason: a circumstance in which the operation has no rule, to follow its name.
+    """
     name = _name(key)
     where = list(node.meta.get("nn_module_stack", {}).values())
-    place = where[-1][0] if where else node.target if node.op == "call_module" else ""
+    place = where[-1][0] if where else target_name(node) if node.op == "call_module" else ""
     known = sorted({_name(k) for k in RULED} - {""})
     dotted = f"torch.{name}" if getattr(torch, name, None) is key else f"{getattr(key, '__module__', '')}.{name}"
     dotted = name if isinstance(key, str) else dotted.removeprefix("_")
     return AdvfoolError(
         f"LRP has no rule for {name} (node '{node.name}'{f' in {place!r}' if place else ''}){reason}. Give it one, "
-        f"e.g. interp.rules={{{dotted}: pass}} (pass, norm or route; in Python rules={{...: a Rule}}), or take a "
-        f"gradient-based interpreter. Close to it: {nearest(name, known)}. What has rules: {', '.join(known)}."
+        f"e.g. interp.rules={{{dotted}: pass}} (pass, norm or route; in Python rules={{...: a Rule}}), or use a "
+        f"gradient-based interpreter. Close to it: {nearest(name, known)}. Operations with rules: {', '.join(known)}."
     )
 
 

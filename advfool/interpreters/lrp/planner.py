@@ -1,10 +1,12 @@
-"""Plans the walk from the logits back to a site: one rule for each node."""
+"""Plan the walk from the logits back to a site: one rule for each node."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.node import map_arg
 
 from advfool.interpreters.lrp.composites import Composite
 from advfool.interpreters.lrp.operations import (
@@ -23,12 +25,13 @@ from advfool.interpreters.lrp.operations import (
     SHIFTS,
     SUMS,
     UNCHANGED,
+    Key,
     is_number,
     key_of,
     no_rule,
 )
 from advfool.interpreters.lrp.rules import Gate, Pass, Route, Rule, Split
-from advfool.interpreters.tracing.graph import Trace
+from advfool.interpreters.tracing.graph import Trace, target_name
 from advfool.interpreters.tracing.sites import Site
 from advfool.utilities.errors import AdvfoolError
 
@@ -39,9 +42,14 @@ SIGN_KEEPING = AVERAGES | ROUTES | CONCATENATIONS | UNCHANGED | SUMS
 
 @dataclass(frozen=True)
 class Step:
-    """The relevance of `node` is shared among `inputs` by `rule`.
+    """Share the relevance of one node among its inputs.
 
-    linear: the convolution or linear node, of which `node` is the batch norm where the two are folded.
+    Args:
+        node: the node whose relevance is shared.
+        inputs: the nodes that receive it.
+        rule: says how.
+        linear: the convolution or linear node, where there is one; `node` is its batch norm if the two are folded.
+        nonnegative: whether the value of the first input cannot be negative.
     """
 
     node: fx.Node
@@ -64,39 +72,64 @@ class Step:
         return found
 
 
-def layer_arguments(node: fx.Node, names: tuple[str, ...], values: Mapping | None = None) -> dict:
-    """The arguments of a functional layer by their names, without its input; nodes by their values, if given."""
+def layer_arguments(
+    node: fx.Node, names: tuple[str, ...], values: Mapping[fx.Node, Any] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of a functional layer by name, without its input.
+
+    Args:
+        node: the layer's node.
+        names: the names of its positional arguments.
+        values: the values of nodes, which then replace the nodes among the arguments.
+    """
     bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
     bound.pop("input", None)
-    return bound if values is None else fx.node.map_arg(bound, values.__getitem__)
+    return bound if values is None else cast(dict[str, Any], map_arg(bound, values.__getitem__))
 
 
 def _operands(node: fx.Node) -> list[fx.Node]:
-    """The node's inputs, one that appears twice twice (`x * x`)."""
+    """Return the node's inputs; an input that appears twice (`x * x`) is listed twice."""
     found: list[fx.Node] = []
-    fx.node.map_arg((node.args, node.kwargs), found.append)
+    map_arg((node.args, node.kwargs), found.append)
+    return found
+
+
+def _first_input(node: fx.Node) -> fx.Node:
+    found = node.args[0] if node.args else node.kwargs["input"]
+    assert isinstance(found, fx.Node)
     return found
 
 
 def _pads_with(node: fx.Node) -> bool:
-    """Whether the node pads with a value of its own."""
+    """Return whether the node pads with a value that is given as an argument."""
     return node.target is F.pad and (len(node.args) > 3 or node.kwargs.get("value") is not None)
 
 
 class Planner:
-    """Gives each node between the site and the logits its rule, or says which one has none."""
+    """Give each node between a site and the logits its rule.
+
+    Args:
+        trace: the network's graph.
+        site: the activation at which the walk ends.
+        composite: the rules.
+    """
 
     def __init__(self, trace: Trace, site: Site, composite: Composite) -> None:
         self.trace, self.composite = trace, composite
         self.modules = trace.modules
-        self.extra = dict(composite.rules)
+        self.extra = composite.own_rules
         self.nodes = trace.after(site)
         self.linear = {node for node in trace.graph.nodes if self._key(node) in CONVOLUTION | LINEAR}
         self.below_linear = self._below_linear()
 
     def steps(self) -> tuple[Step, ...]:
+        """Return the steps of the walk, from the logits back.
+
+        Raises:
+            AdvfoolError: a node on the way has no rule.
+        """
         receiving = {self.trace.logits}  # gates and numbers receive no relevance and need no rule
-        found = []
+        found: list[Step] = []
         for node in reversed(self.nodes):
             if node in receiving:
                 found.append(self._step(node))
@@ -128,21 +161,25 @@ class Planner:
         if key in AVERAGES:
             return Step(node, inputs, self.composite.average)
         if key in CONCATENATIONS:
-            dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-            parts = node.args[0] if node.args else node.kwargs["tensors"]
-            whole = isinstance(parts, fx.Node)  # torch.cat(x.chunk(2))
-            return Step(node, (parts,), Route()) if whole else Step(node, tuple(parts), Split(dim))
+            return self._concatenation(node)
         if key in ROUTES:
             return Step(node, inputs, Route())
         raise no_rule(node, key)
 
     def _own_rule(self, node: fx.Node) -> Rule | None:
-        """What `rules` says of the node; a class's own rule goes before that of the torch class it is."""
-        kind = type(self.modules[node.target]) if node.op == "call_module" else None
-        return self.extra.get(kind) or self.extra.get(self._key(node))
+        """Return the node's rule in `rules`; that of a subclass precedes that of its torch class."""
+        own = self.extra.get(type(self.modules[target_name(node)])) if node.op == "call_module" else None
+        return own or self.extra.get(self._key(node))
+
+    def _concatenation(self, node: fx.Node) -> Step:
+        parts = node.args[0] if node.args else node.kwargs["tensors"]
+        if isinstance(parts, fx.Node):  # torch.cat(x.chunk(2))
+            return Step(node, (parts,), Route())
+        dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+        return Step(node, cast(tuple[fx.Node, ...], tuple(cast(Sequence[Any], parts))), Split(cast(int, dim)))
 
     def _linear(self, node: fx.Node, linear: fx.Node) -> Step:
-        x = linear.args[0] if linear.args else linear.kwargs["input"]
+        x = _first_input(linear)
         rule = self.composite.convolution if self._key(linear) in CONVOLUTION else self.composite.linear
         if self.composite.first is not None and x not in self.below_linear:
             rule = self.composite.first
@@ -150,7 +187,7 @@ class Planner:
         return Step(node, (x,), rule, linear, self._nonnegative(x))
 
     def _batch_norm(self, node: fx.Node) -> Step:
-        x = node.args[0] if node.args else node.kwargs["input"]
+        x = _first_input(node)
         if self._mixes_images(node):
             raise AdvfoolError(
                 f"LRP needs batch norm in eval mode, with running statistics, and '{node.name}' is not: "
@@ -163,12 +200,12 @@ class Planner:
 
     def _mixes_images(self, node: fx.Node) -> bool:
         if node.op == "call_module":
-            module = self.modules[node.target]
+            module = self.modules[target_name(node)]
             trains = module.training and isinstance(module, nn.modules.batchnorm._BatchNorm)
             return module.running_var is None or trains
         return bool(layer_arguments(node, BATCH_NORM_NAMES).get("training"))
 
-    def _gated(self, node: fx.Node, key, inputs: tuple[fx.Node, ...]) -> tuple[fx.Node, ...]:
+    def _gated(self, node: fx.Node, key: Key, inputs: tuple[fx.Node, ...]) -> tuple[fx.Node, ...]:
         signals = [n for n in inputs if not self._is_gate(n)]
         if len(signals) != 1 or len(inputs) != 2:
             raise no_rule(node, key, " of two values of which neither, or both, come from a sigmoid")
@@ -180,12 +217,13 @@ class Planner:
         return self._key(node) in GATES
 
     def _nonnegative(self, node: fx.Node) -> bool:
-        """Whether the node's value cannot be negative, whatever the image and the weights."""
+        """Return whether the node's value is nonnegative for all images and weights."""
         key = self._key(node)
         if key in RELUS | GATES:
             return True
         if key is nn.Hardtanh:
-            return self.modules[node.target].min_val >= 0
+            module = self.modules[target_name(node)]
+            return isinstance(module, nn.Hardtanh) and module.min_val >= 0
         inputs = [n for n in _operands(node) if not is_number(n)]
         if key in SUMS and (len(inputs) < 2 or "alpha" in node.kwargs):
             return False  # a number may be negative
@@ -200,5 +238,5 @@ class Planner:
                 found.add(node)
         return found | self.linear
 
-    def _key(self, node: fx.Node):
+    def _key(self, node: fx.Node) -> Key:
         return key_of(node, self.modules)

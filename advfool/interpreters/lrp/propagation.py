@@ -1,8 +1,8 @@
-"""The walk from the logits back to a site, one rule for each node."""
+"""Walk from the logits back to a site and share relevance at each node by its rule."""
 
-from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,30 +10,35 @@ from torch import Tensor, fx, nn
 from advfool.interpreters.lrp.composites import Composite
 from advfool.interpreters.lrp.layers import Layer
 from advfool.interpreters.lrp.linear import LinearMap, batch_norm_scale, convolution_map, linear_map, module_map
-from advfool.interpreters.lrp.operations import (
-    LINEAR,
-)
+from advfool.interpreters.lrp.operations import LINEAR
 from advfool.interpreters.lrp.planner import BATCH_NORM_NAMES, CONVOLUTION_NAMES, Planner, Step, layer_arguments
 from advfool.interpreters.lrp.rules import Relevance
-from advfool.interpreters.tracing.graph import Trace, execute
+from advfool.interpreters.tracing.graph import Trace, execute, target_name
 from advfool.interpreters.tracing.recording import Recording
 from advfool.interpreters.tracing.sites import Site
+from advfool.interpreters.tracing.threads import lock_of
+from advfool.utilities.errors import AdvfoolError
 
 
 @dataclass(frozen=True)
 class Propagation:
-    """LRP from the logits to `site` with the rules of a composite."""
+    """Propagate relevance from the logits to a site by the rules of a composite.
+
+    Args:
+        site: the activation at which the walk ends.
+        composite: the rules.
+    """
 
     site: Site
     composite: Composite
 
     @property
     def leaves(self) -> frozenset[type]:
-        """Module classes that must not be traced into."""
+        """The module classes that must not be traced into."""
         return self.composite.leaves
 
     def reads(self, trace: Trace) -> set[fx.Node]:
-        """The nodes whose values the walk reads.
+        """Return the nodes whose values the walk reads.
 
         Raises:
             AdvfoolError: a node on the way has no rule.
@@ -41,23 +46,38 @@ class Propagation:
         return set(trace.sites[self.site]).union(*(step.reads for step in self.steps(trace)))
 
     def steps(self, trace: Trace) -> tuple[Step, ...]:
-        """The walk, from the logits back; made once for each trace."""
+        """Return the steps of the walk, from the logits back; they are cached in the trace.
+
+        Raises:
+            AdvfoolError: a node on the way has no rule.
+        """
         if self not in trace.plans:
             trace.plans[self] = Planner(trace, self.site, self.composite).steps()
         return trace.plans[self]
 
     def __call__(self, recording: Recording, start: Tensor) -> list[Tensor]:
-        """The relevance of the site's tensors.
+        """Compute the relevance of the site's tensors.
 
-        start: the relevance of the logits (n, classes).
+        Args:
+            recording: a forward pass that was recorded for this walk.
+            start: the relevance of the logits, of the shape of the logits.
+
+        Raises:
+            AdvfoolError: the recording has no graph.
         """
-        with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
-            return self._walk(recording, start)
+        if recording.trace is None:
+            raise AdvfoolError("The recording has no graph. Pass the LRP interpreter to record() as a reader.")
+        with (
+            lock_of(recording.network),  # rules run modules and read parameters
+            torch.inference_mode(False),
+            torch.set_grad_enabled(recording.create_graph),
+        ):
+            return self._walk(recording, recording.trace, start)
 
-    def _walk(self, recording: Recording, start: Tensor) -> list[Tensor]:
-        trace, values = recording.trace, recording.values
+    def _walk(self, recording: Recording, trace: Trace, start: Tensor) -> list[Tensor]:
+        values = recording.values
         relevance: dict[fx.Node, Relevance] = {trace.logits: start}
-        sums: set[fx.Node] = set()  # nodes whose relevance is a tensor of this walk's own
+        sums: set[fx.Node] = set()  # nodes whose relevance was computed here and may be changed in place
         for step in self.steps(trace):
             arrived = relevance.pop(step.node, None)
             if arrived is None:
@@ -66,28 +86,37 @@ class Propagation:
             for node, share in zip(step.inputs, step.rule(layer, arrived), strict=False):
                 if share is None:
                     continue
-                if node not in relevance:
+                present = relevance.get(node)
+                if present is None:
                     relevance[node] = share
-                elif node in sums and not torch.is_grad_enabled() and isinstance(share, Tensor):
-                    relevance[node].add_(share)
+                elif node in sums and not torch.is_grad_enabled() and isinstance(present, Tensor):
+                    present.add_(cast(Tensor, share))
                 else:
-                    relevance[node] = _add(relevance[node], share)
+                    relevance[node] = _add(present, share)
                     sums.add(node)
-        return [relevance.get(node, torch.zeros_like(values[node])) for node in trace.sites[self.site]]
+        found = [relevance.get(node) for node in trace.sites[self.site]]
+        nodes = zip(found, trace.sites[self.site], strict=True)
+        return [share if isinstance(share, Tensor) else torch.zeros_like(values[node]) for share, node in nodes]
 
 
 def _add(a: Relevance, b: Relevance) -> Relevance:
+    """Add two relevances of the same value; None counts as zero."""
     if a is None or b is None:
         return b if a is None else a
-    return tuple(_add(x, y) for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + b
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return tuple(cast(Tensor | None, _add(x, y)) for x, y in zip(a, b, strict=True))
+    return cast(Tensor, a) + cast(Tensor, b)
 
 
-def _layer(step: Step, values: Mapping, network: nn.Module, modules: Mapping[str, nn.Module]) -> Layer:
+def _layer(
+    step: Step, values: Mapping[fx.Node, Any], network: nn.Module, modules: Mapping[str, nn.Module]
+) -> Layer:
+    """Describe the step's layer to its rule, with the values that the rule reads."""
     if not step.rule.reads_input:
         return Layer()
 
-    def call(*inputs):
-        return execute(step.node, ChainMap(dict(zip(step.inputs, inputs, strict=True)), values), network, modules)
+    def call(*inputs: Any) -> Any:
+        return execute(step.node, {**values, **dict(zip(step.inputs, inputs, strict=True))}, network, modules)
 
     linear = None
     if step.linear is not None:
@@ -98,15 +127,22 @@ def _layer(step: Step, values: Mapping, network: nn.Module, modules: Mapping[str
     return Layer([values[node] for node in step.inputs], output, call, linear, step.nonnegative)
 
 
-def _map_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) -> LinearMap:
+def _map_of(node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, nn.Module]) -> LinearMap:
     if node.op == "call_module":
-        return module_map(modules[node.target])
+        return module_map(modules[target_name(node)])
     arguments = layer_arguments(node, CONVOLUTION_NAMES, values)
     return linear_map(**arguments) if node.target in LINEAR else convolution_map(**arguments)
 
 
-def _scale_of(node: fx.Node, values: Mapping, modules: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor]:
+def _scale_of(
+    node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, nn.Module]
+) -> tuple[Tensor, Tensor]:
     if node.op == "call_module":
-        module = modules[node.target]
-        return batch_norm_scale(module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
+        module = cast(nn.BatchNorm2d, modules[target_name(node)])  # or a class with the same attributes
+        return batch_norm_scale(_given(module.running_mean), _given(module.running_var), module.weight, module.bias, eps=module.eps)
     return batch_norm_scale(**layer_arguments(node, BATCH_NORM_NAMES, values))
+
+
+def _given(statistic: Tensor | None) -> Tensor:
+    assert statistic is not None  # the planner refuses batch norms without running statistics
+    return statistic

@@ -1,1 +1,1 @@
-"""One recorded forward pass of a network: its values, its graph and its gradients."""
+"""Record one forward pass of a network: its values, its graph and its gradients."""

@@ -1,9 +1,9 @@
-"""Convolution and batch norm whose second derivatives cost what their first ones do.
+"""Compute second derivatives of convolutions and batch norms at the cost of first derivatives.
 
-A heatmap made of gradients is trained through by differentiating a gradient. torch's own second derivative of a
-convolution takes weight gradients by convolutions with huge kernels, that of a batch norm in eval mode a dozen passes
-over its input. Here the gradient for the input is itself a transposed convolution, or a scaling, with a backward
-pass of its own. Values are the same.
+Training through a heatmap that is made of gradients differentiates a gradient. torch's own second derivative of a
+convolution computes weight gradients by convolutions with huge kernels, and that of a batch norm in eval mode passes
+over its input a dozen times. Here the gradient with respect to the input is a transposed convolution, or a scaling,
+that has a backward pass of its own. Values are the same.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from advfool.interpreters.tracing.convolution import transposed_convolution
 
 
 class SecondDerivatives(TorchFunctionMode):
-    """Within it, two-dimensional convolutions and batch norms in eval mode are the ones of this module.
+    """Replace two-dimensional convolutions and batch norms in eval mode within a context by those of this module.
 
-    `active`: before the first site that is differentiated, torch's own will do. `inputs_only`: the gradient being
-    taken is for activations alone, those of the weights are left out.
+    The attribute `active` switches the replacement on, at the first site that is differentiated. The attribute
+    `inputs_only` is true while gradients are taken with respect to activations; weight gradients are then skipped.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class SecondDerivatives(TorchFunctionMode):
 
     @contextmanager
     def of_activations(self) -> Iterator[None]:
-        """A context for taking gradients with respect to activations."""
+        """Skip weight gradients within a context that takes gradients with respect to activations."""
         self.inputs_only = True
         try:
             yield
@@ -44,7 +44,7 @@ class SecondDerivatives(TorchFunctionMode):
         return ours(*args, **(kwargs or {}))
 
     def _convolution(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-        # Weights made from activations (dynamic convolution) have a path of their own to the images.
+        # Weights that are computed from activations (dynamic convolution) need their gradient, too.
         if isinstance(padding, str) or input.dim() != 4 or not weight.is_leaf:
             return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
         device = input.device.type
@@ -63,11 +63,14 @@ class SecondDerivatives(TorchFunctionMode):
 
 
 def _checkpointed() -> bool:
-    """Whether the region runs again in the backward pass, outside the mode, and has to find the same there."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    """Return whether a checkpoint runs this region again in the backward pass, where this mode is not active."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks  # pyright: ignore[reportAttributeAccessIssue]
+    return hooks(False) is not None
 
 
 class _Convolution(torch.autograd.Function):
+    """Compute a convolution; in grad mode its input gradient is a transposed convolution."""
+
     @staticmethod
     def forward(ctx, x, weight, bias, mode, stride, padding, dilation, groups):
         ctx.save_for_backward(x, weight)
@@ -96,6 +99,8 @@ class _Convolution(torch.autograd.Function):
 
 
 class _BatchNorm(torch.autograd.Function):
+    """Compute a batch norm in eval mode; in grad mode its input gradient is a scaling."""
+
     @staticmethod
     def forward(ctx, x, weight, bias, mode, mean, variance, eps):
         ctx.save_for_backward(x, weight, mean, variance)
@@ -113,7 +118,7 @@ class _BatchNorm(torch.autograd.Function):
 
 
 class _Scaling(torch.autograd.Function):
-    """`y * weight / sqrt(variance + eps)`: the gradient of a batch norm for its input."""
+    """Compute `y * weight / sqrt(variance + eps)`, the gradient of a batch norm with respect to its input."""
 
     @staticmethod
     def forward(ctx, y, weight, variance, eps):
@@ -126,14 +131,14 @@ class _Scaling(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         y, weight, variance = ctx.saved_tensors
-        # The same two sums as a batch norm's, of a batch norm with mean 0.
+        # Both gradients are those of a batch norm with mean 0.
         mean = torch.zeros_like(variance)
         found = _batch_norm_backward(gradient, y, weight, mean, variance, ctx.eps, [True, True, False])
         return found[0], found[1], None, None
 
 
 def _batch_norm_backward(gradient, x, weight, mean, variance, eps: float, wanted: list[bool]):
-    """A batch norm's gradients in eval mode; the batch's own statistics are empty, as its forward pass returns them."""
+    """Compute the gradients of a batch norm in eval mode, whose batch statistics are empty."""
     none = mean.new_empty(0)
     return torch.ops.aten.native_batch_norm_backward(
         gradient, x, weight, mean, variance, none, none, False, eps, wanted

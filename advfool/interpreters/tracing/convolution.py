@@ -1,4 +1,4 @@
-"""The transpose of a convolution."""
+"""Compute the transpose of a convolution."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,19 @@ def transposed_convolution(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """The transpose of a convolution (its gradient for the input), for an input of this `size`."""
+    """Apply the transpose of a convolution, which is its gradient with respect to the input.
+
+    Args:
+        y: a tensor of the shape of the convolution's output.
+        weight: the convolution's weights.
+        size: height and width (or as many sizes as there are dimensions) of the convolution's input.
+        stride: the convolution's stride in each dimension.
+        padding: the convolution's zero padding in each dimension.
+        dilation: the convolution's dilation in each dimension.
+        groups: the convolution's number of groups.
+    """
     if max(weight.shape[2:]) == 1 and max(stride) > 1 and not any(padding):
-        # torch's own is many times slower than what it comes to: a convolution without strides, spread out.
+        # An equivalent form: torch's own strided transpose of a 1x1 convolution is many times slower.
         ones = [1] * len(stride)
         small = TRANSPOSED[weight.dim() - 3](y, weight, None, ones, padding, 0, groups)
         spread = small.new_zeros(*small.shape[:2], *size)

@@ -1,4 +1,4 @@
-"""A network's forward pass as a torch.fx graph, and a run of it that keeps values."""
+"""Represent a network's forward pass as a torch.fx graph, and run it while keeping values."""
 
 import copy
 import operator
@@ -8,32 +8,42 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from advfool.interpreters.tracing.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The graph of a network, the modules it calls by name, and the nodes whose values pass each site.
+    """Hold the graph of a network.
 
-    The tensors of a list (DenseNet) appear as aliases made where the site is: what consumed them before the site
-    is not behind it.
+    The tensors of a list (DenseNet) appear as aliases that are made at the site, so that nodes which consumed them
+    before the site do not count as following it.
+
+    Args:
+        graph: the forward pass without in-place operations.
+        modules: the modules that the graph calls, by name.
+        sites: for each site, the nodes whose values pass it.
+        overwriting: nodes that may overwrite their first input, of which there is no view.
+        plans: caches what a walk derives from this graph, by walk.
     """
 
     graph: fx.Graph
-    modules: dict[str, nn.Module]
-    sites: dict[Site, tuple[fx.Node, ...]]
-    overwriting: frozenset[fx.Node]  # nodes that overwrote their first input, of which there is no view
-    plans: dict = field(default_factory=dict)  # what walks work out once for this graph
+    modules: Mapping[str, nn.Module]
+    sites: Mapping[Site, tuple[fx.Node, ...]]
+    overwriting: frozenset[fx.Node]
+    plans: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def logits(self) -> fx.Node:
         """The node whose value the network returns."""
-        return next(node for node in reversed(self.graph.nodes) if node.op == "output").args[0]
+        (returned,) = self.graph.output_node().args
+        assert isinstance(returned, fx.Node)  # the tracer refuses networks that return anything else
+        return returned
 
     @cached_property
     def last_uses(self) -> dict[fx.Node, list[fx.Node]]:
-        """By node, the nodes whose values nobody needs after it."""
+        """For each node, the nodes whose values are not needed after it."""
         last: dict[fx.Node, list[fx.Node]] = {}
         seen: set[fx.Node] = set()
         for node in reversed(self.graph.nodes):
@@ -44,12 +54,12 @@ class Trace:
         return last
 
     def after(self, site: Site) -> list[fx.Node]:
-        """The nodes through which the site influences the logits, in order, without the site's own."""
-        start, reached = set(self.sites[site]), set()
+        """Return the nodes through which the site influences the logits, in order and without the site's own."""
+        start, reached = set(self.sites[site]), set[fx.Node]()
         for node in self.graph.nodes:
             if any(n in start or n in reached for n in node.all_input_nodes):
                 reached.add(node)
-        used, found = {self.logits}, []
+        used, found = {self.logits}, list[fx.Node]()
         for node in reversed(self.graph.nodes):
             if node in used and node in reached and node not in start:
                 found.append(node)
@@ -58,15 +68,21 @@ class Trace:
 
 
 def alias(tensor: Tensor) -> Tensor:
-    """The same values as a tensor of its own."""
+    """Return a new tensor object with the same memory."""
     return tensor.view_as(tensor)
 
 
 class Runner(nn.Module):
-    """Runs a trace on the network's present parameters.
+    """Run a trace with the network's current parameters.
 
-    `values` holds, after a run, those of the nodes in `keep` and in `seen`; of the latter each is handed to `see`
-    before it is used.
+    After a run, the attribute `values` holds the values of the nodes in `keep` and `seen`.
+
+    Args:
+        network: the traced network.
+        trace: its graph.
+        keep: nodes whose values are kept.
+        seen: nodes whose values are kept and passed to `see` before they are used.
+        see: receives each of those values.
     """
 
     def __init__(
@@ -106,26 +122,42 @@ def execute(
     node: fx.Node,
     values: Mapping[fx.Node, Any],
     network: nn.Module,
-    modules: dict[str, nn.Module],
+    modules: Mapping[str, nn.Module],
     in_place: bool = False,
-):
-    """The value of a node, from the values of its inputs; `in_place` lets it overwrite the first of them."""
+) -> Any:
+    """Compute the value of a node.
+
+    Args:
+        node: the node.
+        values: the values of its inputs.
+        network: the traced network, whose attributes the graph reads.
+        modules: the modules that the graph calls, by name.
+        in_place: whether the node may overwrite its first input.
+    """
     if "constant" in node.meta:
         return node.meta["constant"]
     if node.op == "get_attr":
-        return operator.attrgetter(node.target)(network)
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        return operator.attrgetter(target_name(node))(network)
+    args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
     if node.op == "call_module":
-        module = modules[node.target]
+        module = modules[target_name(node)]
         return (module if in_place else _out_of_place(module))(*args, **kwargs)
     if node.op == "call_method":
-        return getattr(args[0], node.target)(*args[1:], **kwargs)
-    return (operator.iadd if in_place else node.target)(*args, **kwargs)
+        return getattr(args[0], target_name(node))(*args[1:], **kwargs)
+    function = operator.iadd if in_place else node.target
+    assert callable(function)
+    return function(*args, **kwargs)
+
+
+def target_name(node: fx.Node) -> str:
+    """Return the name of the module, attribute or method that a node refers to."""
+    assert isinstance(node.target, str)
+    return node.target
 
 
 def _out_of_place(module: nn.Module) -> nn.Module:
-    """The module, or a twin of it with the same parameters that does not overwrite its input."""
+    """Return the module, or a copy that shares its parameters and does not overwrite its input."""
     if getattr(module, "inplace", False):
         module = copy.copy(module)
-        module.inplace = False
+        setattr(module, "inplace", False)  # noqa: B010 - nn.Module's annotations allow tensors and modules only
     return module

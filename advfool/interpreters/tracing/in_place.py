@@ -1,22 +1,25 @@
-"""Replaces the in-place operations of a graph by ordinary ones."""
+"""Replace the in-place operations of a graph by ordinary ones."""
 
 import inspect
 import operator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from advfool.interpreters.tracing.graph import target_name
 from advfool.utilities.errors import AdvfoolError
 
-FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # their outputs are tensors of their own
-SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)  # in eval mode
+FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # return new tensors
+SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)  # return views or their input in eval mode
 VIEWS = {
     *("flatten", "view", "view_as", "reshape", "chunk", "split", "unbind", "getitem", "transpose", "permute"),
     *("squeeze", "unsqueeze", "expand", "unflatten", "narrow", "select", "swapaxes", "movedim", "contiguous", "alias"),
     *("dropout", "stochastic_depth"),
 }
-IN_PLACE_OPERATORS = {
+IN_PLACE_OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
@@ -24,14 +27,22 @@ IN_PLACE_OPERATORS = {
 }
 
 
-def remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozenset[fx.Node]:
-    """In-place operations become ordinary ones; whoever used the overwritten value later uses the new one.
+def remove_in_place(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> frozenset[fx.Node]:
+    """Replace in-place operations; later uses of an overwritten value become uses of the new value.
+
+    Args:
+        graph: the graph to change.
+        modules: the modules that the graph calls, by name.
 
     Returns:
-        those whose overwritten value is a fresh tensor: they may as well run in place if nobody keeps it.
+        The replaced nodes whose first input is a new tensor without views: they may run in place where that input
+        is not kept.
+
+    Raises:
+        AdvfoolError: the overwritten values are used later through a view.
     """
     order = {node: position for position, node in enumerate(graph.nodes)}
-    overwriting = set()
+    overwriting: set[fx.Node] = set()
     for node in graph.nodes:
         if not _take_out_of_place(node, modules):
             continue
@@ -39,11 +50,11 @@ def remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozenset
         if other := _used_through_a_view(node, overwritten, modules, order):
             raise AdvfoolError(
                 f"LRP cannot follow '{node.name}', which overwrites values that '{other.name}' shares and that are "
-                "used later. Make the operation not in-place, or take a gradient-based interpreter."
+                "used later. Make the operation not in-place, or use a gradient-based interpreter."
             )
         overwritten.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
         fresh = overwritten.target is operator.add or (
-            overwritten.op == "call_module" and isinstance(modules[overwritten.target], FRESH)
+            overwritten.op == "call_module" and isinstance(modules[target_name(overwritten)], FRESH)
         )
         shared = any(_is_view(user, modules) for user in overwritten.users if user is not node)
         if fresh and not shared and (node.op == "call_module" or node.target is operator.add):
@@ -52,9 +63,9 @@ def remove_in_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> frozenset
 
 
 def _used_through_a_view(
-    node: fx.Node, overwritten: fx.Node, modules: dict[str, nn.Module], order: dict[fx.Node, int]
+    node: fx.Node, overwritten: fx.Node, modules: Mapping[str, nn.Module], order: dict[fx.Node, int]
 ) -> fx.Node | None:
-    """What else shares the memory that `node` overwrites and is used after it."""
+    """Find another node that shares the memory which `node` overwrites and is used after it."""
     root = overwritten
     while _is_view(root, modules):
         root = root.all_input_nodes[0]
@@ -65,25 +76,26 @@ def _used_through_a_view(
     return next((n for n in others if any(order[user] > order[node] for user in n.users)), None)
 
 
-def _is_view(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def _is_view(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        return isinstance(modules[node.target], SHARING)
+        return isinstance(modules[target_name(node)], SHARING)
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
     return node.op in ("call_method", "call_function") and name in VIEWS
 
 
-def _take_out_of_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Makes an in-place node an ordinary one (modules are run by a twin, see `execute`); whether it was one."""
+def _take_out_of_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Make an in-place node an ordinary one and return whether it was in-place; `execute` replaces modules."""
     if node.op == "call_module":
-        return bool(getattr(modules[node.target], "inplace", False))
+        return bool(getattr(modules[target_name(node)], "inplace", False))
     if node.op == "call_method":
-        in_place = _ends_in_place(node.target)
-        node.target = node.target.removesuffix("_") if in_place else node.target
+        name = target_name(node)
+        in_place = _ends_in_place(name)
+        node.target = name.removesuffix("_") if in_place else name
         return in_place
     if node.op != "call_function":
         return False
-    if node.target in IN_PLACE_OPERATORS:
-        node.target = IN_PLACE_OPERATORS[node.target]
+    if ordinary := IN_PLACE_OPERATORS.get(node.target):
+        node.target = ordinary
         return True
     name = getattr(node.target, "__name__", "")
     for place in (torch, F):

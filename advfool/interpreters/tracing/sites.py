@@ -1,4 +1,4 @@
-"""Places in a network whose activation is read: their names, and their tensors as maps."""
+"""Name the places in a network whose activations are read, and convert those activations to maps."""
 
 from typing import Literal, NamedTuple
 
@@ -13,7 +13,12 @@ Layout = Literal["nchw", "nhwc", "tokens"]
 
 
 class Site(NamedTuple):
-    """The input or the output of the module of this name; the empty name is the network itself."""
+    """Name an activation: the input or the output of a module.
+
+    Args:
+        layer: the module's dotted name; the empty name is the network itself.
+        side: `input` or `output`.
+    """
 
     layer: str
     side: str = "input"
@@ -23,9 +28,12 @@ IMAGES = Site("", "input")
 
 
 def as_maps(tensors: list[Tensor], layout: str = "nchw") -> Float[Tensor, "n c h w"]:
-    """The tensors of a site as one stack of maps: lists concatenated by channel, tokens folded into a square.
+    """Convert the tensors of a site to maps with channels first.
 
-    `nhwc` has channels last; `tokens` (n, t, c) has the class and register tokens first, which are dropped.
+    Args:
+        tensors: the site's tensors; several are concatenated along the channels.
+        layout: the order of their dimensions: `nchw`, `nhwc`, or `tokens` (n, t, c). Tokens are folded into a
+            square, without the class and register tokens that come first.
 
     Raises:
         AdvfoolError: the activation is not a map in that layout.
@@ -45,12 +53,12 @@ def as_maps(tensors: list[Tensor], layout: str = "nchw") -> Float[Tensor, "n c h
 
 
 def ran_twice(layer: str) -> AdvfoolError:
-    """The error for a layer that has no single activation."""
+    """Return the error for a layer that runs more than once, which has no single activation."""
     return AdvfoolError(
         f"Layer '{layer}' runs more than once in a forward pass, so it has no single activation. Choose another layer."
     )
 
 
 def not_used(layer: str) -> AdvfoolError:
-    """The error for a layer that the forward pass does not reach."""
+    """Return the error for a layer that the forward pass does not run."""
     return AdvfoolError(f"Layer '{layer}' was not used in the forward pass, so it has no activation.")

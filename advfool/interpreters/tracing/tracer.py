@@ -1,38 +1,47 @@
-"""Traces a network's forward pass into a graph without in-place operations."""
+"""Trace a network's forward pass into a graph without in-place operations."""
 
 import inspect
 import operator
+import threading
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from torch import fx, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from advfool.interpreters.tracing.graph import Trace, alias
+from advfool.interpreters.tracing.graph import Trace, alias, target_name
 from advfool.interpreters.tracing.in_place import remove_in_place
 from advfool.interpreters.tracing.sites import IMAGES, Site, not_used, ran_twice
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import module_at
 
-LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d)  # kept whole, subclasses from other libraries included
+LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d)  # never traced into, nor are their subclasses
+_TRACING = threading.RLock()  # torch.fx patches nn.Module for the whole process while it traces
 _TRACES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, dict]] = weakref.WeakKeyDictionary()
 
 
 def trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type] = frozenset()) -> Trace:
-    """The network's graph, with modules of the classes `leaves` kept whole; made once for each network and sites.
+    """Trace a network; the graph is cached for each network, sites and leaves.
+
+    Args:
+        network: the network to trace.
+        sites: the activations to find in the graph.
+        leaves: module classes that are not traced into.
 
     Raises:
         AdvfoolError: torch.fx cannot trace the network, or it does not run a site's module exactly once.
     """
-    structure = tuple((id(module), type(module), module.training) for module in network.modules())
-    known, traces = _TRACES.get(network, (None, {}))
-    if known != structure:
-        traces = {}
-        _TRACES[network] = (structure, traces)
-    key = (frozenset(sites), leaves)
-    if key not in traces:
-        traces[key] = _trace(network, sites, leaves)
-    return traces[key]
+    with _TRACING:
+        structure = tuple((id(module), type(module), module.training) for module in network.modules())
+        known, traces = _TRACES.get(network, (None, {}))
+        if known != structure:
+            traces = {}
+            _TRACES[network] = (structure, traces)
+        key = (frozenset(sites), leaves)
+        if key not in traces:
+            traces[key] = _trace(network, sites, leaves)
+        return traces[key]
 
 
 def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type]) -> Trace:
@@ -46,12 +55,12 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
         graph = tracer.trace(network, concrete_args=defaults or None)
     except AdvfoolError:
         raise
-    except Exception as error:  # whatever the network's own code raises on being traced
+    except Exception as error:  # the network's own code may raise anything while it is traced
         raise AdvfoolError(
             f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {error} "
-            "Gradient-based interpreters (gradcam, simplegrad, ...) work without."
+            "Gradient-based interpreters (gradcam, simplegrad, ...) do not need a trace."
         ) from error
-    finally:  # fx leaves the forward pass's own constants on the network
+    finally:  # fx stores constants of the forward pass on the network: remove them
         constants = {name: vars(network).pop(name) for name in set(vars(network)) - own}
     for node in graph.nodes:
         if node.op == "get_attr" and node.target in constants:
@@ -59,7 +68,7 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
     found = tracer.found
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     found[IMAGES] = (placeholders[0],)
-    for node in placeholders[1:]:  # arguments left at their defaults, and fx's assertions of that
+    for node in placeholders[1:]:  # arguments at their defaults, and fx's assertions about them
         _erase(graph, node)
     if not isinstance(next(iter(reversed(graph.nodes))).args[0], fx.Node):
         raise AdvfoolError(
@@ -68,7 +77,8 @@ def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type])
         )
     if missing := [site for site in sites if site not in found]:
         raise not_used(missing[0].layer)
-    modules = {node.target: network.get_submodule(node.target) for node in graph.nodes if node.op == "call_module"}
+    called = {target_name(node) for node in graph.nodes if node.op == "call_module"}
+    modules = {name: network.get_submodule(name) for name in called}
     overwriting = remove_in_place(graph, modules)
     return Trace(graph, modules, {site: found[site] for site in {*sites, IMAGES}}, overwriting)
 
@@ -80,7 +90,7 @@ def _erase(graph: fx.Graph, node: fx.Node) -> None:
 
 
 class _Proxy(fx.Proxy):
-    """Records `x += y` as what it is; fx takes it for `x + y`."""
+    """Record `x += y` as an in-place operation; fx alone would record `x + y`."""
 
     def __iadd__(self, other):
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
@@ -96,28 +106,34 @@ class _Proxy(fx.Proxy):
 
 
 class _SiteTracer(fx.Tracer):
-    """Records which nodes pass the sites."""
+    """Trace a network and record which nodes pass the sites, without disturbing forward passes of other threads."""
 
-    proxy_buffer_attributes = True  # what is computed from buffers belongs to the graph, not to the moment
+    proxy_buffer_attributes = True  # record computations with buffers instead of their present results
 
     def __init__(self, sites: Collection[Site], leaves: frozenset[type]) -> None:
         super().__init__(autowrap_functions=(alias,))
         self.wanted, self.leaves = frozenset(sites), leaves
         self.found: dict[Site, tuple[fx.Node, ...]] = {}
+        self.thread = threading.get_ident()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return (
-            isinstance(module, LEAVES) or type(module) in self.leaves or super().is_leaf_module(module, qualified_name)
-        )
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES) or type(m) in self.leaves or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, module, forward, args, kwargs):
-        layer = self.path_of_module(module)
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        layer = self.path_of_module(m)
         value = next(iter([*args, *kwargs.values()]), None)
         self._keep(Site(layer, "input"), value)
-        output = super().call_module(module, forward, args, kwargs)
+        output = super().call_module(m, forward, args, kwargs)
         self._keep(Site(layer, "output"), output)
         return output
 

@@ -1,7 +1,7 @@
-"""Metrics as pure functions: one value for each image, and what sums them up."""
+"""Metrics as pure functions: one value for each image, and the rates and intervals over images."""
 
 from advfool.metrics.functional.checks import BadMaps
-from advfool.metrics.functional.flipping import aopc, aopc_value
+from advfool.metrics.functional.flipping import aopc, aopc_of_images, aopc_value
 from advfool.metrics.functional.intervals import bootstrap_interval, paired_interval
 from advfool.metrics.functional.localisation import mass_inside, points_into
 from advfool.metrics.functional.predictions import kl_divergence, prediction_agreement, top_k_correct
@@ -11,6 +11,7 @@ from advfool.metrics.functional.similarity import cosine, pearson, spearman, ssi
 __all__ = [
     "BadMaps",
     "aopc",
+    "aopc_of_images",
     "aopc_value",
     "bootstrap_interval",
     "cosine",

@@ -1,4 +1,4 @@
-"""What heatmaps must be like before they are measured."""
+"""Checks of heatmaps before they are measured."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,20 @@ _NAMED = 8  # images that a message lists
 
 
 class BadMaps(AdvfoolError, ValueError):
-    """Heatmaps that cannot be measured; the message names the images."""
+    """Report heatmaps that cannot be measured; the message names the images."""
 
 
 def check_pair(metric: str, a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> None:
-    """Raises BadMaps unless the maps have one shape and no NaN."""
+    """Check that two stacks of heatmaps can be compared.
+
+    Args:
+        metric: name for the message.
+        a: heatmaps.
+        b: other heatmaps.
+
+    Raises:
+        BadMaps: they have different shapes, or a map has NaN.
+    """
     if a.shape != b.shape:
         raise BadMaps(
             f"{metric} compares heatmaps of the same shape, got {tuple(a.shape)} and {tuple(b.shape)}. "
@@ -26,7 +35,18 @@ def check_pair(metric: str, a: Float[Tensor, "..."], b: Float[Tensor, "..."]) ->
 
 
 def refuse(metric: str, which: str, what: str, bad: Bool[Tensor, "n"], names: Sequence[int] | None = None) -> None:
-    """Raises BadMaps if any image is bad; `names` are what the message calls them (default: their places from 0)."""
+    """Refuse heatmaps if any of them is bad.
+
+    Args:
+        metric: name for the message.
+        which: what the message calls the heatmaps.
+        what: what makes a heatmap bad.
+        bad: whether each heatmap is bad.
+        names: what the message calls the images; None for their positions from 0.
+
+    Raises:
+        BadMaps: a heatmap is bad.
+    """
     if not bad.any():
         return
     found = bad.nonzero()[:, 0].tolist()

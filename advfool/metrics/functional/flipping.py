@@ -1,7 +1,7 @@
-"""AOPC: how fast a prediction falls when the regions that a heatmap ranks highest are replaced."""
+"""AOPC: the fall of a predicted probability while the regions that a heatmap ranks highest are replaced."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from advfool.metrics.facts import metric
 from advfool.metrics.functional.checks import refuse
 from advfool.utilities.classes import check_targets
 from advfool.utilities.errors import AdvfoolError, check_choice
@@ -27,7 +28,7 @@ _BLUR, _BLUR_SIGMA = 11, 5.0  # pixels, as RISE (Petsiuk et al. 2018) blurs
 def aopc(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "n c H W"],
-    targets: Int[Tensor, "_"],  # n, and so the other two: checked, to say what was expected
+    targets: Int[Tensor, "_"],  # `_` is n, which is checked below with a message of its own
     heatmaps: Float[Tensor, "_ h w"],
     steps: int = 100,
     region: int = 9,
@@ -37,28 +38,36 @@ def aopc(
     index: Int[Tensor, "_"] | None = None,
     pixel_range: PixelRange | None = None,
 ) -> Float[Tensor, "n k"]:
-    """Curves of `f(x_0) - f(x_k)`, k = 0 to `steps`, in float64; f is the softmax probability of the target class.
+    """Compute curves of `f(x_0) - f(x_k)` for k = 0 to `steps`, with f the softmax probability of the target class.
 
-    x_k is the image with its k first regions replaced. Regions are squares of `region` pixels from the top left
-    corner on; what is left at the right and at the bottom stays as it is. A region's relevance is the mean of the
-    heatmap there, made as large as the image first. Ties, among them all regions of a constant map, are in random
-    order.
+    x_k is the image with its first k regions replaced. Regions are squares from the top left corner on; pixels that
+    are left over at the right and at the bottom are never replaced. The relevance of a region is the mean of the
+    heatmap there, after the heatmap was resized to the image. Regions of equal relevance (in a constant map, all) are
+    in random order.
 
     Args:
-        model: gives logits; runs steps + 1 times, in the mode (train or eval) it is in.
+        model: gives logits; it is run steps + 1 times, in the mode (train or eval) that it is in.
+        images: as the network takes them.
         targets: the explained class of each image.
-        order: most_relevant_first, least_relevant_first, or random.
-        replacement: uniform (noise in `pixel_range`), mean (the image's own mean colour), blur (the blurred image:
-            Gaussian, 11 pixels a side, sigma 5) or zero.
-        seed: with `index` (whole numbers that identify the images; default: numbers made of their pixels) the source
-            of all random numbers, so that a curve depends neither on the batch that its image is in nor on the process.
-        pixel_range: lowest and highest value that pixels can have, as the network takes them, each one number or
-            one for each channel; default: each image's own range, for each channel.
+        heatmaps: one for each image, of any size.
+        steps: number of regions that are replaced.
+        region: side of a region in pixels.
+        order: `most_relevant_first`, `least_relevant_first` or `random`.
+        replacement: `uniform` (noise in `pixel_range`), `mean` (the image's mean colour), `blur` (the image blurred by
+            a Gaussian of 11x11 pixels and standard deviation 5) or `zero`.
+        seed: decides, together with `index`, all random numbers. A curve does not depend on the other images of the
+            batch, nor on the process.
+        index: a whole number that identifies each image; None for numbers computed from the pixels.
+        pixel_range: lowest and highest value of the pixels, as the network takes them, each one number or one for each
+            channel; None for the range of each image and channel.
+
+    Returns:
+        A curve in float64 for each image.
 
     Raises:
         BadMaps: a heatmap has NaN or infinite values; names the image.
-        AdvfoolError: steps that are negative or more than there are regions, a word that is no order or replacement, a
-            target that is no class, or not as many targets, heatmaps or indices as images.
+        AdvfoolError: there are fewer regions than steps, `order` or `replacement` is not one of the words, a target is
+            no class, or the numbers of targets, heatmaps or indices and of images differ.
 
     Source: Samek et al. 2017, region perturbation (MoRF) with 9x9 regions, 100 steps and uniform noise (drawn once).
     """
@@ -88,7 +97,13 @@ def aopc(
 
 
 def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
-    """AOPC of each image: the mean of its curve, `1 / (L + 1) sum_k (f(x_0) - f(x_k))`, from -1 to 1.
+    """Compute the AOPC of each image: the mean of its curve, `1 / (L + 1) sum_k (f(x_0) - f(x_k))`.
+
+    Args:
+        curves: as `aopc` returns them; L is the number of steps.
+
+    Returns:
+        A value from -1 to 1 for each image.
 
     Source: Samek et al. 2017 (area over the MoRF perturbation curve).
 
@@ -96,6 +111,35 @@ def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
     tensor([0.2500])
     """
     return curves.mean(dim=1)
+
+
+@metric(name="aopc", needs=("network",), direction="higher", range=(-1, 1))
+def aopc_of_images(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    images: Float[Tensor, "n c H W"],
+    targets: Int[Tensor, "_"],
+    heatmaps: Float[Tensor, "_ h w"],
+    **settings: Any,
+) -> Float[Tensor, "n"]:
+    """Compute the AOPC of each image, without its curve.
+
+    Args:
+        model: gives logits.
+        images: as the network takes them.
+        targets: the explained class of each image.
+        heatmaps: one for each image, of any size.
+        settings: further arguments of `aopc`.
+
+    Returns:
+        A value from -1 to 1 for each image.
+
+    Raises:
+        BadMaps: a heatmap has NaN or infinite values; names the image.
+        AdvfoolError: a setting or a target is out of range.
+
+    Source: Samek et al. 2017 (area over the MoRF perturbation curve).
+    """
+    return aopc_value(aopc(model, images, targets, heatmaps, **settings))
 
 
 def _check_regions(steps: int, region: int, size: Sequence[int]) -> None:
@@ -117,7 +161,7 @@ def _check_counts(n: int, **given: Shaped[Tensor, "..."] | None) -> None:
 
 
 def _places(shape: Sequence[int], region: int, device: torch.device) -> tuple[Int[Tensor, "cells"], Int[Tensor, "1 p"]]:
-    """Where each region starts in a flattened image, and its pixels (of all channels) from there on."""
+    """Return where each region starts in a flattened image, and where its pixels (of all channels) are from there."""
     _, channels, height, width = shape
     row, col = torch.arange(height // region) * region, torch.arange(width // region) * region
     inside, channel = torch.arange(region), torch.arange(channels)
@@ -134,11 +178,14 @@ def _ranked(
     seed: int,
     index: Int[Tensor, "n"],
 ) -> Int[Tensor, "n cells"]:
-    """The numbers of the regions, row by row from 0, in the order of their replacement."""
+    """Return the regions, numbered row by row from 0, in the order of their replacement."""
     maps = normalise(heatmaps.double(), "minmax")
-    if maps.shape[1:] != tuple(size):
-        maps = resize(maps, tuple(size))
-    relevance = F.avg_pool2d(maps[:, None], region).flatten(1).float()  # equal despite rounding
+    height, width = size
+    if maps.shape[1:] != (height, width):
+        maps = resize(maps, (height, width))
+    relevance = (
+        F.avg_pool2d(maps[:, None], region).flatten(1).float()
+    )  # float32 makes means equal that differ in rounding only
     cells = torch.arange(relevance.shape[1], device=maps.device)[None]
     shuffled = uniform(seed, index, cells, stream=_ORDER).argsort(dim=1)
     if order == "random":
@@ -154,7 +201,7 @@ def _filler(
     index: Int[Tensor, "n"],
     pixel_range: PixelRange | None,
 ) -> Callable[[Int[Tensor, "n p"]], Float[Tensor, "n p"]]:
-    """What is put at places of the flattened images."""
+    """Return a function that gives the values with which positions of the flattened images are replaced."""
     area = images.shape[2] * images.shape[3]
     if replacement == "zero":
         return lambda at: torch.zeros_like(at, dtype=images.dtype)
@@ -190,7 +237,7 @@ def _range(
 
 
 def _blurred(images: Float[Tensor, "n c H W"]) -> Float[Tensor, "n c H W"]:
-    """The window is cut to what can be mirrored at the edges of a small image."""
+    """Blur the images; the window is cut to what can be mirrored at the edges of a small image."""
     exact = images.to(torch.promote_types(images.dtype, torch.float32))
     side = min(_BLUR, 2 * min(images.shape[-2:]) - 1)
     return gaussian_blur(exact, [side, side], [_BLUR_SIGMA, _BLUR_SIGMA]).to(images.dtype)

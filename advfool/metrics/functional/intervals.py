@@ -1,6 +1,7 @@
-"""How sure a mean over images is."""
+"""Confidence intervals of means over images."""
 
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,14 +9,23 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
-_DRAWN = 2_000_000  # images that are drawn at a time: about 100 MB
+_DRAWN = 2_000_000  # images that are drawn at a time, which takes about 100 MB
 _RNG = "rng" if "rng" in signature(bootstrap).parameters else "random_state"  # scipy 1.15 renamed it
 
 
 def paired_interval(
     before: Float[Tensor, "n"], after: Float[Tensor, "n"], z: float = 1.96
 ) -> tuple[float, tuple[float, float] | None]:
-    """Mean of `before - after` over the same images, and its 95 % normal interval (None for a single image)."""
+    """Compute the mean of `before - after` over the same images, with its normal confidence interval.
+
+    Args:
+        before: a value for each image.
+        after: another value for each image.
+        z: half the width of the interval in standard errors; 1.96 for 95 %.
+
+    Returns:
+        The mean, and (low, high), which is None for a single image.
+    """
     difference = before.double() - after.double()
     mean = difference.mean().item()
     if len(difference) < 2:
@@ -27,10 +37,19 @@ def paired_interval(
 def bootstrap_interval(
     values: Float[Tensor, "n *c"], level: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
-    """Percentile bootstrap interval of the mean over the images: (low, high), in float64.
+    """Compute the percentile bootstrap interval of the mean over the images.
 
-    NaN values are left out of the means (a draw without any other counts as the mean of all); the interval is NaN
-    where fewer than two values remain. Every draw takes the same images in all columns.
+    NaN values are left out of the means; a draw in which all values are NaN counts as the mean over all images. Every
+    draw takes the same images in all columns.
+
+    Args:
+        values: values of the images, in any number of columns.
+        level: share of the draws whose mean lies in the interval, from 0 to 1.
+        draws: how often the images are drawn.
+        seed: decides the draws.
+
+    Returns:
+        (low, high) in float64, for each column; NaN for columns with fewer than two values that are not NaN.
 
     Source: Efron 1979; `scipy.stats.bootstrap(method="percentile")`.
 
@@ -49,14 +68,15 @@ def bootstrap_interval(
     mean = table.sum(axis=0) / there.sum(axis=0).clip(min=1)
 
     def means(drawn: np.ndarray, axis: int) -> np.ndarray:
-        """Of draws of images, given by their numbers: (draws, n) to (columns, draws)."""
+        """Compute the means (columns, draws) of draws of images, given by their positions (draws, n)."""
         start = n * np.arange(len(drawn))[:, None]
         times = np.bincount((drawn + start).ravel(), minlength=drawn.size).reshape(drawn.shape).astype(float)
         count = times @ there
         return np.divide(times @ table, count, out=np.tile(mean, (len(drawn), 1)), where=count > 0).T
 
-    options = {"n_resamples": draws, "batch": max(1, _DRAWN // n), "confidence_level": level, "method": "percentile"}
-    result = bootstrap((np.arange(n),), means, vectorized=True, **options, **{_RNG: np.random.default_rng(seed)})
+    options: dict[str, Any] = {"n_resamples": draws, "confidence_level": level, "method": "percentile"}
+    options |= {"batch": max(1, _DRAWN // n), _RNG: np.random.default_rng(seed)}
+    result = bootstrap((np.arange(n),), means, vectorized=True, **options)
     ends = (np.where(enough, end, np.nan) for end in result.confidence_interval)
     low, high = (torch.from_numpy(end).view(columns) for end in ends)
     return low, high

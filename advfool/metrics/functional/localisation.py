@@ -1,18 +1,26 @@
-"""What a heatmap says about the box of an object."""
+"""The agreement of a heatmap with the box of the object."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from advfool.metrics.facts import metric
 from advfool.utilities.heatmaps import box_mask, is_degenerate, resize
 
 
+@metric(needs=("box",), direction="higher", range=(0, 1))
 def points_into(
     heatmap: Float[Tensor, "n h w"], box: Float[Tensor, "n *boxes 4"], size: tuple[int, int]
 ) -> Float[Tensor, "n"]:
-    """1 where the map's maximum, at the image's size, lies in the box, else 0; degenerate maps point nowhere (0).
+    """Test whether the maximum of each heatmap, resized to the image, lies in the box of the object.
 
-    NaN where no box is known (-1).
+    Args:
+        heatmap: one for each image.
+        box: (top, left, bottom, right) in pixels of the image, one or several; -1 where it is unknown.
+        size: height and width of the image in pixels.
+
+    Returns:
+        1 for each map whose maximum lies in a box, 0 for others and for degenerate maps, NaN where the box is unknown.
 
     Source: the pointing game of Zhang et al. 2018 (Excitation Backprop), without its tolerance margin.
     """
@@ -22,12 +30,19 @@ def points_into(
     return hit.float().where(_known(box), torch.nan)
 
 
+@metric(needs=("box",), direction="higher", range=(0, 1))
 def mass_inside(
     heatmap: Float[Tensor, "n h w"], box: Float[Tensor, "n *boxes 4"], size: tuple[int, int]
 ) -> Float[Tensor, "n"]:
-    """Share of the positive relevance, at the image's size, that lies in the box.
+    """Compute the share of the positive relevance of each heatmap, resized to the image, that lies in the box.
 
-    NaN for maps without any, and where no box is known (-1).
+    Args:
+        heatmap: one for each image.
+        box: (top, left, bottom, right) in pixels of the image, one or several; -1 where it is unknown.
+        size: height and width of the image in pixels.
+
+    Returns:
+        A value from 0 to 1 for each image, NaN for maps without positive relevance and where the box is unknown.
 
     Source: relevance mass accuracy of Arras et al. 2022 (CLEVR-XAI).
     """

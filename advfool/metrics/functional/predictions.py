@@ -1,30 +1,53 @@
-"""What a network predicts, and how far two networks agree on it."""
+"""The predictions of a network, and the agreement of two networks."""
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from advfool.metrics.facts import metric
 from advfool.utilities.classes import top_classes
 
 
+@metric(needs=("logits",), direction="higher", range=(0, 1))
 def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: int) -> Bool[Tensor, "n"]:
-    """Whether the label is among the k largest logits (all of them where there are fewer classes); ties by index."""
+    """Test whether the label of each image is among the top k classes.
+
+    Args:
+        logits: outputs of the network.
+        labels: index of each image's class.
+        k: number of classes; with fewer classes, every image is correct. Among equal logits the class with the lower
+            index comes first.
+    """
     return (top_classes(logits, k) == labels[:, None]).any(dim=1)
 
 
+@metric(needs=("logits",), direction="higher", range=(0, 1))
 def prediction_agreement(
     original_logits: Float[Tensor, "n c"], manipulated_logits: Float[Tensor, "n c"]
 ) -> Bool[Tensor, "n"]:
-    """Whether both networks put the same class first, right or wrong."""
+    """Test whether both networks predict the same class, right or wrong.
+
+    Args:
+        original_logits: outputs of the original network.
+        manipulated_logits: outputs of the manipulated network for the same images.
+    """
     return original_logits.argmax(dim=1) == manipulated_logits.argmax(dim=1)
 
 
+@metric(needs=("logits",), direction="lower", range=(0, None))
 def kl_divergence(
     original_logits: Float[Tensor, "n c"], manipulated_logits: Float[Tensor, "n c"]
 ) -> Float[Tensor, "n"]:
-    """Kullback-Leibler divergence `sum_c p_c log(p_c / q_c)` from original (p) to manipulated (q), in nats, float64.
+    """Compute the Kullback-Leibler divergence `sum_c p_c log(p_c / q_c)` of the predicted probabilities.
 
-    Zero for equal predictions, never negative.
+    Args:
+        original_logits: outputs of the original network, whose probabilities are p.
+        manipulated_logits: outputs of the manipulated network for the same images, whose probabilities are q.
+
+    Returns:
+        A value in nats and in float64 for each image: zero for equal predictions, never negative.
+
+    Source: Kullback and Leibler 1951.
 
     >>> import torch
     >>> kl_divergence(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]).log_softmax(dim=1))

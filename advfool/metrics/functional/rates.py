@@ -1,17 +1,31 @@
-"""How many images are fooled."""
+"""The share of images that are fooled."""
+
+from collections.abc import Sequence
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def is_fooled(test_loss: Float[Tensor, "*n"], interval: tuple[float, float]) -> Bool[Tensor, "*n"]:
-    """Which test losses lie in the closed interval; NaN (a degenerate map) never does."""
+def is_fooled(test_loss: Float[Tensor, "*n"], interval: Sequence[float]) -> Bool[Tensor, "*n"]:
+    """Test which images are fooled.
+
+    Args:
+        test_loss: that of the fooling; NaN (for a degenerate map) is never fooled.
+        interval: lowest and highest test loss of a fooled image, both included.
+    """
     low, high = interval
     return (test_loss >= low) & (test_loss <= high)
 
 
-def fooling_success_rate(test_loss: Float[Tensor, "*n"], interval: tuple[float, float]) -> Float[Tensor, ""]:
-    """FSR: the share of images whose test loss lies in the interval, as a fraction; NaN stays in the denominator.
+def fooling_success_rate(test_loss: Float[Tensor, "*n"], interval: Sequence[float]) -> Float[Tensor, ""]:
+    """Compute the fooling success rate (FSR): the share of images whose test loss lies in the interval.
+
+    Args:
+        test_loss: that of the fooling; images with NaN (degenerate maps) count as not fooled.
+        interval: lowest and highest test loss of a fooled image, both included.
+
+    Returns:
+        A fraction from 0 to 1.
 
     Source: Heo et al. 2019, eq. 6.
 

@@ -1,7 +1,7 @@
-"""How alike two heatmaps of the same image are: one value in float64 for each pair, whatever the maps' type.
+"""The similarity of two heatmaps of the same image: one value in float64 for each pair, whatever the maps' type.
 
-All raise `BadMaps`, which names the images, for NaN in either map, and for maps of different shapes. Where a pair
-has no similarity (a constant map has no ranks) the value is NaN.
+All functions raise `BadMaps`, which names the images, for NaN in either map and for maps of different shapes. The value
+is NaN where a pair has no similarity (a constant map has no ranks).
 """
 
 import math
@@ -11,16 +11,28 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from advfool.metrics.facts import metric
 from advfool.metrics.functional.checks import check_pair
 from advfool.utilities.ranking import rank_correlation, top_k_mask
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of the window of SSIM
 Maps = Float[Tensor, "n h w"]
-Others = Float[Tensor, "..."]  # of the same shape; another one is to raise BadMaps, in tests, too
+Others = Float[Tensor, "..."]  # of the same shape, which `check_pair` checks
 
 
+@metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
 def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
-    """Spearman's rank correlation, from -1 to 1, with average ranks for ties; NaN where a map is constant.
+    """Compute Spearman's rank correlation, with average ranks for ties.
+
+    Args:
+        a: heatmaps.
+        b: other heatmaps of the same images.
+
+    Returns:
+        A value from -1 to 1 for each image; NaN where a map is constant.
+
+    Raises:
+        BadMaps: the maps have different shapes, or NaN; names the images.
 
     Source: Spearman 1904; `advfool.utilities.ranking.rank_correlation`.
 
@@ -31,8 +43,21 @@ def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
     return rank_correlation(a, b)
 
 
+@metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
 def pearson(a: Maps, b: Others) -> Float[Tensor, "n"]:
-    """Pearson's correlation of the values, from -1 to 1; NaN where a map is constant.
+    """Compute Pearson's correlation of the values.
+
+    Args:
+        a: heatmaps.
+        b: other heatmaps of the same images.
+
+    Returns:
+        A value from -1 to 1 for each image; NaN where a map is constant.
+
+    Raises:
+        BadMaps: the maps have different shapes, or NaN; names the images.
+
+    Source: Pearson 1895.
 
     >>> pearson(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]), torch.tensor([[[0.5, 0.0], [0.5, 0.0]]]))
     tensor([-1.], dtype=torch.float64)
@@ -44,8 +69,19 @@ def pearson(a: Maps, b: Others) -> Float[Tensor, "n"]:
     return found.clamp(-1, 1).masked_fill(constant, torch.nan)
 
 
+@metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
 def cosine(a: Maps, b: Others) -> Float[Tensor, "n"]:
-    """Cosine of the angle between the maps as vectors, from -1 to 1; NaN where a map is all zero.
+    """Compute the cosine of the angle between the maps as vectors.
+
+    Args:
+        a: heatmaps.
+        b: other heatmaps of the same images.
+
+    Returns:
+        A value from -1 to 1 for each image; NaN where a map is all zero.
+
+    Raises:
+        BadMaps: the maps have different shapes, or NaN; names the images.
 
     >>> cosine(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 1.0]]]))
     tensor([0.7071], dtype=torch.float64)
@@ -55,15 +91,26 @@ def cosine(a: Maps, b: Others) -> Float[Tensor, "n"]:
     return F.cosine_similarity(a, b, eps=0).clamp(-1, 1)
 
 
+@metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
 def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
-    """Structural similarity, at most 1 (equal maps), the mean over all places of the map. Not NaN for finite maps.
+    """Compute the structural similarity (SSIM), as the mean over all positions of the map.
 
-    data_range: from the least to the greatest value that a map can have; 2 for maps from -1 to 1. The window is
-    Gaussian, with sigma 1.5 and 11x11 pixels; beyond the border the map is mirrored. Along sides of 5 pixels or less
-    the window is cut to what can be mirrored: 9 pixels for 5, 1 pixel for 1.
+    The window is Gaussian, with a standard deviation of 1.5 pixels and 11x11 pixels large. The map is mirrored at its
+    border. Along sides of 5 pixels or less, the window is cut to what can be mirrored: 9 pixels for 5, 1 pixel for 1.
 
-    Source: Wang et al. 2004, eq. 13, K1 = 0.01, K2 = 0.03. As torchmetrics, but unlike scikit-image and the authors'
-    program, the mean takes in the places near the border: in a map of 14x14, 84 % of all.
+    Args:
+        a: heatmaps.
+        b: other heatmaps of the same images.
+        data_range: difference of the largest and the smallest value that a map can have; 2 for maps from -1 to 1.
+
+    Returns:
+        A value of at most 1 (equal maps) for each image, which is not NaN for finite maps.
+
+    Raises:
+        BadMaps: the maps have different shapes, or NaN; names the images.
+
+    Source: Wang et al. 2004, eq. 13, with K1 = 0.01 and K2 = 0.03. As in torchmetrics, but unlike scikit-image and the
+    authors' program, the mean includes the positions near the border (in a map of 14x14, 84 % of all positions).
 
     >>> ssim(torch.tensor([[[0.0, 0.5, 1.0]]]), torch.tensor([[[0.0, 0.5, 1.0]]]))
     tensor([1.], dtype=torch.float64)
@@ -81,10 +128,21 @@ def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
     return (luminance * structure).mean(dim=(0, 1))
 
 
+@metric(needs=("pair of maps",), direction="higher", range=(0, 1))
 def topk_intersection(a: Maps, b: Others, percent: float = 10.0) -> Float[Tensor, "n"]:
-    """Share of the `percent` % highest positions that both maps have in common, from 0 to 1; NaN for constant maps.
+    """Compute the share of the highest positions that both maps have in common.
 
-    The number of positions is rounded up, ties go by index.
+    Args:
+        a: heatmaps.
+        b: other heatmaps of the same images.
+        percent: percentage of the positions that count as the highest, from 0 to 100. Their number is rounded up;
+            among equal values the position with the lower index comes first.
+
+    Returns:
+        A value from 0 to 1 for each image; NaN where a map is constant.
+
+    Raises:
+        BadMaps: the maps have different shapes, or NaN; names the images.
 
     Source: Ghorbani, Abid and Zou 2019 (top-k intersection).
     """
@@ -95,7 +153,7 @@ def topk_intersection(a: Maps, b: Others, percent: float = 10.0) -> Float[Tensor
 
 
 def _flat(maps: Others) -> Float[Tensor, "n p"]:
-    """As vectors in float64, each divided by its largest absolute value, so that no square is too small or large."""
+    """Flatten maps to vectors in float64 and divide each by its largest absolute value, so that squares are finite."""
     flat = maps.flatten(1).double()
     return flat / flat.abs().amax(dim=1, keepdim=True)
 
@@ -106,10 +164,10 @@ def _is_constant(maps: Others) -> Bool[Tensor, "n"]:
 
 
 def _windowed(maps: Maps) -> Float[Tensor, "h w n"]:
-    """Means under the window of SSIM around each place: sums of shifted maps, on CPUs far faster than conv2d."""
+    """Compute the mean under SSIM's window at each position by sums of shifted maps, faster than conv2d on a CPU."""
     down, across = (min(_RADIUS, side - 1) for side in maps.shape[1:])
     maps = F.pad(maps, (across, across, down, down), mode="reflect")
-    maps = maps.permute(1, 2, 0).contiguous()  # small maps in long rows
+    maps = maps.permute(1, 2, 0).contiguous()  # images in the last dimension, so that the rows in memory are long
     for dim, radius in ((0, down), (1, across)):
         weights = [math.exp(-((x / _SIGMA) ** 2) / 2) for x in range(-radius, radius + 1)]
         side = maps.shape[dim] - 2 * radius

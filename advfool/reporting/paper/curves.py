@@ -1,48 +1,50 @@
-"""Figures 4(a) and 4(b): AOPC curves, and noise on the parameters."""
+"""Figures 4(a) and 4(b): AOPC curves, and accuracy and FSR under noise on the parameters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from advfool.data.samples import some_of
-from advfool.evaluation.comparison import NETWORKS
 from advfool.evaluation.noise import noise_curve
-from advfool.interpreters.base import read_maps
-from advfool.interpreters.tracing.recording import record
+from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.metrics.functional.flipping import aopc
-from advfool.reporting.paper.networks import kept, open_run, settings_name
+from advfool.reporting.paper.networks import measured_once, open_run, settings_name
 from advfool.reporting.runs import Run
+from advfool.utilities.plotting import COLOURS, curve_label, finish, new_figure, save_figure
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-SOURCES = ("original", "manipulated", "random")  # whose map decides the order
-COLOURS = {"original": "#0072b2", "manipulated": "#d55e00", "random": "#555555"}
+SOURCES = ("original", "manipulated", "random")  # whose heatmap gives the order
+RATES = {"accuracy": "top-1 accuracy", "fsr": "FSR"}
 
 
-def aopc_curves(runs: Sequence[Run], images: int, **settings) -> dict:
-    """Mean curves over images and runs, with 95 % intervals, by network and by whose map gives the order.
+def aopc_curves(runs: Sequence[Run], images: int, **settings: Any) -> dict[str, Any]:
+    """Measure the AOPC curves of finished runs.
+
+    Args:
+        runs: finished.
+        images: number of random test images.
+        settings: of `advfool.metrics.functional.aopc`.
+
+    Returns:
+        under `curves`, by network and by whose heatmap gives the order: the mean curve over images and runs, its 95 %
+        interval, and the AOPC.
 
     Source: Heo et al. 2019, Figure 4(a).
     """
-    found = []
-    for run in runs:
-        name = settings_name("aopc", images=images, **settings)
-        found.append(kept(run.folder / name, lambda run=run: _aopc(run, images, **settings)))
-    curves: dict = {}
+    name = settings_name("aopc", images=images, **settings)
+    found = [measured_once(run.folder / name, lambda run=run: _aopc(run, images, **settings)) for run in runs]
+    curves: dict[str, dict[str, Any]] = {}
     for network in NETWORKS:
         for source in SOURCES:
-            points = (
-                torch.stack([each[f"{network}/{source}"] for each in found]).mean(dim=0).numpy()
-            )  # (images, steps + 1)
+            of_runs = [each[f"{network}/{source}"] for each in found]  # (images, steps + 1)
+            points = torch.stack(of_runs).mean(dim=0).numpy()
             mean, reach = points.mean(axis=0), 1.96 * points.std(axis=0, ddof=1) / len(points) ** 0.5
-            values = [each[f"{network}/{source}"].mean().item() for each in found]
+            values = [each.mean().item() for each in of_runs]
             curves.setdefault(network, {})[source] = {
                 "aopc": float(np.mean(values)),
                 "aopc_of_runs": values,
@@ -53,71 +55,86 @@ def aopc_curves(runs: Sequence[Run], images: int, **settings) -> dict:
     return {"images": images, **settings, "curves": curves}
 
 
-def draw_aopc(path: Path, result: Mapping) -> None:
-    """Both networks' curves with their bands."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+def draw_aopc(path: Path, result: Mapping[str, Any]) -> None:
+    """Draw the AOPC curves of both networks with their 95 % bands.
+
+    Args:
+        path: the file to write.
+        result: as `aopc_curves` returns it.
+    """
+    figure = new_figure(6.4, 4.4)
+    axis = figure.subplots()
     for network, by_source in result["curves"].items():
         for source, curve in by_source.items():
-            words = "random order" if source == "random" else f"map of the {source}"
-            label = f"{network} network, {words}: {curve['aopc']:.2f}"
-            axis.plot(curve["curve"], color=COLOURS[source], ls="-" if network == "original" else "--", label=label)
+            colour, line = COLOURS[source], "-" if network == "original" else "--"
+            label = f"{curve_label(network, source)}: {curve['aopc']:.2f}"
+            axis.plot(curve["curve"], color=colour, ls=line, label=label)
             steps = np.arange(len(curve["curve"]))
-            axis.fill_between(steps, curve["low"], curve["high"], color=COLOURS[source], alpha=0.12, lw=0)
-    axis.set(xlabel="regions replaced", ylabel="mean fall of the class's probability")
+            axis.fill_between(steps, curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+    axis.set(xlabel="regions replaced", ylabel="mean decrease of the class's probability")
     axis.set_title(f"{result['images']} images, 95 % bands; AOPC in the legend", fontsize=9)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    finish(axis)
+    save_figure(figure, path)
 
 
 @torch.no_grad()
-def _aopc(run: Run, images: int, **settings) -> dict[str, Tensor]:
-    parts, manipulated = open_run(run)
-    networks = dict(zip(NETWORKS, (parts.original, manipulated), strict=True))
+def _aopc(run: Run, images: int, **settings: Any) -> dict[str, Tensor]:
+    setup, manipulated = open_run(run)
+    networks: dict[str, nn.Module] = dict(zip(NETWORKS, (setup.original, manipulated), strict=True))
     device = next(manipulated.parameters()).device
-    pixel_range = parts.data.input.pixel_range()
+    pixel_range = setup.data.input.pixel_range()
     curves: dict[str, list[Tensor]] = {}
-    test = parts.data.test()
-    loader = parts.data.in_order(Subset(test, some_of(len(test), images)))
+    test = setup.data.test()
+    loader = setup.data.in_order(Subset(test, some_of(len(test), images)))
     for batch in track(loader, f"AOPC of {run.name}"):
         batch = type(batch)(*(values.to(device) for values in batch))
-        recordings = {name: record(network, batch.image, [parts.trained]) for name, network in networks.items()}
-        predicted = recordings["original"].logits.argmax(dim=1)
-        targets = batch.label if run.config["target"] == "label" else predicted
-        maps = {name: read_maps(parts.trained, recording, targets) for name, recording in recordings.items()}
+        pair = record_pair(networks, batch.image, batch.label, [setup.trained], run.config["target"])
+        maps = pair.maps(setup.trained)
         maps["random"] = maps["original"]
         for name, network in networks.items():
             for source, found in maps.items():
                 order = "random" if source == "random" else "most_relevant_first"
                 options = {"order": order, "index": batch.index, "pixel_range": pixel_range, **settings}
-                curve = aopc(network, batch.image, targets, found, **options)
+                curve = aopc(network, batch.image, pair.targets, found, **options)
                 curves.setdefault(f"{name}/{source}", []).append(curve.cpu())
     return {name: torch.cat(found) for name, found in curves.items()}
 
 
-def noise(runs: Sequence[Run], levels: Sequence[float], draws: int, images: int | None = None) -> dict:
-    """Accuracy and FSR of both networks by the noise on their parameters: mean and range over runs and draws.
+def noise(runs: Sequence[Run], levels: Sequence[float], draws: int, images: int | None = None) -> dict[str, Any]:
+    """Measure accuracy and FSR of both networks by the noise on their parameters.
+
+    Args:
+        runs: finished.
+        levels: of the noise, in standard deviations of each parameter tensor.
+        draws: of the noise, for each run.
+        images: number of random test images; None: all.
+
+    Returns:
+        by network and rate: the mean, the lowest and the highest value over runs and draws, at each level.
 
     Source: Heo et al. 2019, Figure 4(b).
     """
-    found = []
-    for run in runs:
-        name = settings_name("noise", levels=list(levels), draws=draws, images=images)
-        found.append(kept(run.folder / name, lambda run=run: _noise(run, levels, draws, images)))
-    result: dict = {"levels": list(levels), "draws": draws, "runs": len(runs)}
+    name = settings_name("noise", levels=list(levels), draws=draws, images=images)
+    found = [measured_once(run.folder / name, lambda run=run: _noise(run, levels, draws, images)) for run in runs]
+    result: dict[str, Any] = {"levels": list(levels), "draws": draws, "runs": len(runs)}
     for network in NETWORKS:
-        for rate in ("accuracy", "fsr"):
+        for rate in RATES:
             values = torch.cat([each[f"{network}/{rate}"] for each in found], dim=1).double()  # (levels, runs * draws)
             columns = {"mean": values.mean(dim=1), "low": values.amin(dim=1), "high": values.amax(dim=1)}
             result.setdefault(network, {})[rate] = {key: column.tolist() for key, column in columns.items()}
     return result
 
 
-def draw_noise(path: Path, result: Mapping) -> None:
-    """Accuracy left, FSR right; the band runs from the least to the greatest of all draws."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharex=True, layout="constrained")
-    for axis, (rate, title) in zip(axes, (("accuracy", "top-1 accuracy"), ("fsr", "FSR")), strict=True):
+def draw_noise(path: Path, result: Mapping[str, Any]) -> None:
+    """Draw accuracy on the left and FSR on the right; a band runs from the lowest to the highest of all draws.
+
+    Args:
+        path: the file to write.
+        result: as `noise` returns it.
+    """
+    figure = new_figure(9, 3.8)
+    axes = figure.subplots(1, 2, sharex=True)
+    for axis, (rate, title) in zip(axes, RATES.items(), strict=True):
         for network in NETWORKS:
             curve = result[network][rate]
             axis.plot(result["levels"], curve["mean"], marker="o", ms=3, color=COLOURS[network], label=network)
@@ -125,15 +142,10 @@ def draw_noise(path: Path, result: Mapping) -> None:
         axis.set(xlabel="noise, in standard deviations of each tensor", ylabel=title, ylim=(-0.03, 1.03))
         axis.grid(alpha=0.3)
     axes[0].legend()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def _noise(run: Run, levels: Sequence[float], draws: int, images: int | None) -> dict[str, Tensor]:
-    parts, manipulated = open_run(run)
-    composites = parts.composites.test if parts.composites else None
-    curves = noise_curve(
-        parts.original, manipulated, parts.data, parts.trained, parts.fooling, levels, draws, run.seed, images,
-        run.config["target"], composites,
-    )  # fmt: skip
-    return {f"{name}/{rate}": getattr(curve, rate) for name, curve in curves.items() for rate in ("accuracy", "fsr")}
+    setup, manipulated = open_run(run)
+    curves = noise_curve(setup, manipulated, levels, draws, images)
+    return {f"{name}/{rate}": getattr(curve, rate) for name, curve in curves.items() for rate in RATES}

@@ -1,66 +1,90 @@
-"""A finished run's networks, data and interpreters, built again to measure more."""
+"""The networks, data and interpreters of a finished run, built again to measure more on them."""
 
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from advfool.commands.setup import Parts, assemble
+from advfool.commands.pretrained import with_pretrained_weights
+from advfool.commands.setup import build_setup
+from advfool.evaluation.setup import Setup
 from advfool.reporting.runs import Run
-from advfool.training.pretraining import with_pretrained_weights
 from advfool.utilities.config import build
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import WEIGHTS, cached
 
 
-def open_run(run: Run) -> tuple[Parts, nn.Module]:
-    """What the run's config describes, and its manipulated network, both on the CPU or on the GPU if there is one.
+def open_run(run: Run) -> tuple[Setup, nn.Module]:
+    """Build again what a run was about, and its manipulated network.
+
+    Args:
+        run: finished.
+
+    Returns:
+        the run's setup and the manipulated network; both networks are on the GPU if there is one.
 
     Raises:
-        AdvfoolError: the original network is no longer the one that the run started from.
+        AdvfoolError: the run has not finished, or the original network is no longer the one that it started from.
     """
-    cfg = OmegaConf.create(run.config)
-    torch.manual_seed(run.seed)  # as the run did: networks without weights
-    parts = assemble(cfg)
-    expected = run.metrics.get("original_sha256")
-    if expected not in (None, parts.original_sha256):
+    expected = run.results.get("original_sha256")
+    torch.manual_seed(run.seed)  # as the run did: a network without weights is drawn at random
+    built = build_setup(_config(run))
+    setup = built.setup
+    if expected not in (None, setup.original_sha256):
         raise AdvfoolError(f"The original network is not the one that '{run.folder}' started from: its weights differ.")
-    manipulated = build(cfg.model, weights=str(run.folder / "manipulated.safetensors")).build(parts.data.classes)
-    _still(parts.original)
-    return parts, _still(manipulated)
+    manipulated = replace(built.source, weights=str(run.folder / WEIGHTS)).build(setup.data.classes)
+    _prepared(setup.original)
+    return setup, _prepared(manipulated)
 
 
-def plain_network(run: Run, **model: object) -> nn.Module:
-    """Another network of the run's kind: `model` are settings in place of the run's, e.g. other weights."""
-    cfg = OmegaConf.merge(OmegaConf.create(run.config), {"model": model})
+def other_network(run: Run, **model: object) -> nn.Module:
+    """Build another network of a run's kind.
+
+    Args:
+        run: whose model and data are used.
+        model: settings of the model in place of the run's, such as other weights.
+    """
+    cfg = OmegaConf.merge(_config(run), {"model": model})
+    assert isinstance(cfg, DictConfig)
     source = with_pretrained_weights(build(cfg.model), cfg)
-    classes = build(cfg.data, input=source.input_format()).classes
-    return _still(source.build(classes))
+    return _prepared(source.build(build(cfg.data, input=source.input_format()).classes))
 
 
-def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors in a file, made now if there is none: what was measured once on a run is not measured again."""
-    if not path.is_file():
-        partial = path.with_suffix(".partial")
-        save_file({name: value.contiguous() for name, value in make().items()}, partial)
-        partial.rename(path)
-    return load_file(path)
+def measured_once(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Read tensors from a file, which is written first if there is none.
+
+    Args:
+        path: the file; its name tells what was measured, see `settings_name`.
+        make: measures the tensors.
+    """
+    return load_file(cached(path, lambda part: save_file({key: t.contiguous() for key, t in make().items()}, part)))
 
 
 def settings_name(what: str, **settings: object) -> str:
-    """The name of the file for `kept` that holds what was measured with these settings.
+    """Name the file that holds what was measured with some settings.
+
+    Args:
+        what: was measured.
+        settings: all settings that change the result.
 
     >>> settings_name("aopc", images=256, steps=50)
     'aopc-images256-steps50-e684e8.safetensors'
     """
-    told = "".join(f"-{key}{value}" for key, value in settings.items() if isinstance(value, int | float))
+    shown = "".join(f"-{key}{value}" for key, value in settings.items() if isinstance(value, int | float))
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=list).encode()).hexdigest()[:6]
-    return f"{what}{told}-{digest}.safetensors"
+    return f"{what}{shown}-{digest}.safetensors"
 
 
-def _still(network: nn.Module) -> nn.Module:
+def _config(run: Run) -> DictConfig:
+    return OmegaConf.create(run.config)
+
+
+def _prepared(network: nn.Module) -> nn.Module:
+    """Move a network to the GPU, if there is one, and make it ready for measurements."""
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)

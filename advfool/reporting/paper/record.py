@@ -1,10 +1,11 @@
-"""What is kept of an experiment: our numbers, and all that is needed to get them again."""
+"""The record of an experiment: our numbers, and everything that is needed to reproduce them."""
 
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
+from typing import Any
 
 import torch
 
@@ -16,20 +17,28 @@ from advfool.utilities.files import STATUS, read_json
 OF_THE_MACHINE = ("commit", "versions", "device", "device_name", "threads", "python", "platform")
 
 
-def record_of(name: str, scale: str, runs: Sequence[Run], result: dict, seconds: float) -> dict:
-    """measured.json: the result, and command, seeds, versions, device and time of the runs behind it.
+def record_of(name: str, scale: str, runs: Sequence[Run], result: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Make the content of measured.json.
 
-    seconds: what was measured or drawn of the finished runs took, in this process.
+    Args:
+        name: of the table or figure.
+        scale: name of the scale, such as `digits`.
+        runs: the finished runs that the result comes from.
+        result: the numbers.
+        seconds: duration of all measuring and drawing on the finished runs.
+
+    Returns:
+        the result with the command, seeds, versions, device and durations of the runs.
     """
     environments = [run.environment or {} for run in runs]
 
     def common(key: str) -> object:
-        """The value that all runs have, or all their values."""
+        """Return the value that all runs share, or a list of the different values."""
         values = list({str(found.get(key)): found.get(key) for found in environments}.values())
         return values[0] if len(values) == 1 else values
 
-    cells = [(read_json(run.folder / STATUS) or {}).get("seconds") for run in runs]
-    known = [value for value in cells if value]
+    durations = [(read_json(run.folder / STATUS) or {}).get("seconds") for run in runs]
+    known = [value for value in durations if value]
     return {
         "experiment": name,
         "scale": scale,
@@ -44,8 +53,8 @@ def record_of(name: str, scale: str, runs: Sequence[Run], result: dict, seconds:
     }
 
 
-def of_table(table: PaperTable) -> dict:
-    """A table as numbers: each cell with its runs' own values."""
+def of_table(table: PaperTable) -> dict[str, Any]:
+    """Turn a table into numbers; each cell has the values of its runs."""
     rows = [
         {
             "labels": list(row.labels),
@@ -60,7 +69,7 @@ def of_table(table: PaperTable) -> dict:
 
 
 def as_markdown(table: PaperTable) -> str:
-    """Ours, and the published number in brackets."""
+    """Write a table as Markdown: our numbers, and the published ones in brackets."""
     heads = [*table.heads, *(f"{model} {kind}" for model, kind in table.columns)]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:

@@ -1,6 +1,5 @@
-"""The paper's tables from any runs: our numbers, means over the fine-tuning seeds, and the published ones."""
+"""The paper's tables from any runs: our numbers, as means over the seeds, and the published numbers."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,17 +8,25 @@ from scipy import stats
 
 from advfool.reporting.paper.reported import FAMILIES, reported_value
 from advfool.reporting.runs import Run
+from advfool.reporting.settings import of_usual_setting
 
 PASSIVE = ("location", "topk", "center_mass")
 TRAINED = ("lrp_t", "gradcam")
 NO_LABEL = "-"
+Interval = tuple[float, float]
+Value = Callable[[Run, tuple[str, ...], str], float | None]  # of a run, by the labels of a row and a column
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table: mean over the runs, its 95 % interval over the runs, and what the paper reports.
+    """One number of a table, in the table's unit; None where it is not known.
 
-    All in the table's unit, None where unknown. runs: the names of the runs behind it, values: their own numbers.
+    Args:
+        ours: the mean over the runs.
+        interval: its 95 % interval over the runs.
+        reported: the number that the paper reports.
+        runs: the names of the runs.
+        values: the numbers of the runs.
     """
 
     ours: float | None = None
@@ -30,8 +37,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a table: what it is of, and a cell for each column."""
+class TableRow:
+    """One line of a table.
+
+    Args:
+        labels: what the line is about.
+        cells: one for each column.
+    """
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -39,56 +51,71 @@ class Row:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper, e.g. name `table1`: `heads` name the labels of rows, `columns` are (network, what)."""
+    """A table of the paper.
+
+    Args:
+        name: such as `table1`.
+        title: says what the numbers are.
+        unit: of all numbers.
+        heads: the names of the rows' labels.
+        columns: (network, quantity or interpreter).
+        rows: the lines.
+    """
 
     name: str
     title: str
     unit: str
     heads: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 def paper_tables(runs: Sequence[Run]) -> list[PaperTable]:
-    """Those of Tables 1, 2, 3 and 5 that finished runs have numbers for."""
+    """Make those of Tables 1, 2, 3 and 5 that the runs have numbers for.
+
+    Args:
+        runs: in any state; those that have not finished are left out.
+    """
     tables = (build(runs) for build in TABLES.values())
     return [table for table in tables if any(cell.ours is not None for row in table.rows for cell in row.cells)]
 
 
 def table1(runs: Sequence[Run]) -> PaperTable:
-    """FSR of the passive foolings by the interpreter trained with and the one evaluated with."""
+    """Make Table 1: the FSR of the passive foolings by the interpreter trained with and the one evaluated with."""
     title = "Passive fooling: FSR by the interpreter trained with (rows) and evaluated with (columns)"
     rows = [(fooling, interp) for fooling in PASSIVE for interp in TRAINED]
     chosen = of_the_paper(runs, PASSIVE)
 
     def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
-        return run.fsr(column) if (run.fooling, run.interp) == labels else None
+        rate = run.fsr(column)
+        return rate if isinstance(rate, int | float) and (run.fooling, run.interp) == labels else None
 
     heads = ("fooling", "trained with")
     return _table("table1", title, heads, chosen, ("gradcam", "lrp_t", "simplegrad_t"), rows, value)
 
 
 def table2(runs: Sequence[Run]) -> PaperTable:
-    """FSR of active fooling, by class."""
+    """Make Table 2: the FSR of active fooling, by class."""
     title = "Active fooling: FSR by class, the interpreter trained with (rows) and evaluated with (columns)"
     rows = [(interp, which) for interp in TRAINED for which in ("c1", "c2")]
 
     def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
-        return (run.fsr(column) or {}).get(labels[1]) if run.interp == labels[0] else None
+        rates = run.fsr(column)
+        return rates.get(labels[1]) if isinstance(rates, dict) and run.interp == labels[0] else None
 
     chosen = of_the_paper(runs, ("active",))
     return _table("table2", title, ("trained with", "class"), chosen, ("gradcam", "lrp_t", "lrp"), rows, value)
 
 
 def table3(runs: Sequence[Run]) -> PaperTable:
-    """Accuracy of the original and of all manipulated networks."""
+    """Make Table 3: the accuracy of the original and of all manipulated networks."""
     rows = [("original", NO_LABEL)]
     rows += [(fooling, interp) for fooling in (*PASSIVE, "active") for interp in TRAINED]
 
     def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
         if labels[0] == "original":
-            return run.metrics["accuracy"]["original"][column]
-        return run.metrics["accuracy"]["manipulated"][column] if (run.fooling, run.interp) == labels else None
+            return run.results["accuracy"]["original"][column]
+        return run.results["accuracy"]["manipulated"][column] if (run.fooling, run.interp) == labels else None
 
     chosen = of_the_paper(runs, (*PASSIVE, "active"))
     title = "Accuracy of the original and the manipulated networks"
@@ -96,13 +123,13 @@ def table3(runs: Sequence[Run]) -> PaperTable:
 
 
 def table5(runs: Sequence[Run]) -> PaperTable:
-    """Accuracy on the two classes that active fooling swaps."""
+    """Make Table 5: the accuracy on the two classes that active fooling swaps."""
     rows = [("original",), *((interp,) for interp in TRAINED)]
 
     def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
         if labels[0] == "original":
-            return run.metrics["accuracy"]["original"][column]
-        return run.metrics["accuracy"]["manipulated"][column] if run.interp == labels[0] else None
+            return run.results["accuracy"]["original"][column]
+        return run.results["accuracy"]["manipulated"][column] if run.interp == labels[0] else None
 
     chosen = of_the_paper(runs, ("active",))
     title = "Active fooling: top-1 accuracy on the images of the two swapped classes"
@@ -118,24 +145,26 @@ TABLES: dict[str, Callable[[Sequence[Run]], PaperTable]] = {
 
 
 def of_the_paper(runs: Iterable[Run], foolings: Sequence[str]) -> list[Run]:
-    """The finished runs of these foolings that the paper's tables compare; where several settings of one were tried
-    (fool_weight, lr, steps), those of the most frequent one, and of each seed one run, so that a mean is over seeds."""
+    """Choose the finished runs that the paper's tables compare.
+
+    Where several settings of one model, fooling and interpreter were run, the runs of the most frequent setting are
+    chosen, and one run of each seed, so that a mean is over the seeds. Runs with adversarial training are left out.
+
+    Args:
+        runs: in any state.
+        foolings: the names of the foolings.
+    """
     found = [
         run for run in runs if run.metrics and run.fooling in foolings and run.interp in TRAINED and not _robust(run)
     ]
-    settings = Counter((_cell(run), _settings(run)) for run in found)
-    usual = {}
-    for (cell, setting), _ in settings.most_common():
-        usual.setdefault(cell, setting)
-    chosen = [run for run in found if _settings(run) == usual[_cell(run)]]
     by_seed: dict[tuple, Run] = {}
-    for run in chosen:
-        by_seed.setdefault((_cell(run), run.seed, run.metrics.get("original_sha256")), run)
+    for run in of_usual_setting(found, lambda run: run.group, lambda run: run.setting):
+        by_seed.setdefault((run.group, run.seed, run.results.get("original_sha256")), run)
     return list(by_seed.values())
 
 
 def models_of(runs: Iterable[Run]) -> list[str]:
-    """The networks' names, those of the paper's families first and in its order."""
+    """List the networks of the runs; those of the paper's families come first and in its order."""
     names = sorted({run.model for run in runs})
 
     def place(name: str) -> int:
@@ -144,8 +173,16 @@ def models_of(runs: Iterable[Run]) -> list[str]:
     return sorted(names, key=lambda name: (name.endswith("_2"), place(name), name))
 
 
-def mean_and_interval(values: Sequence[float], least: float = 0, most: float = 100) -> tuple[float, tuple | None]:
-    """Mean over runs and its 95 % interval by Student's t, within the values that are possible; None of a single run.
+def mean_and_interval(values: Sequence[float], least: float = 0, most: float = 100) -> tuple[float, Interval | None]:
+    """Average over runs, with a 95 % interval by Student's t.
+
+    Args:
+        values: of the runs.
+        least: the lowest possible value, which limits the interval.
+        most: the highest possible value, which limits the interval.
+
+    Returns:
+        the mean and its interval; None in place of the interval of a single run.
 
     >>> mean_and_interval([90, 92, 94])
     (92.0, (87.03, 96.97))
@@ -164,7 +201,7 @@ def _table(
     runs: Sequence[Run],
     kinds: Sequence[str],
     rows: Sequence[tuple[str, ...]],
-    value: Callable[[Run, tuple[str, ...], str], float | None],
+    value: Value,
 ) -> PaperTable:
     columns = tuple((model, kind) for model in models_of(runs) for kind in kinds)
     lines = []
@@ -174,30 +211,20 @@ def _table(
             found = [(run, value(run, labels, kind)) for run in runs if run.model == model]
             found = [(run, 100 * number) for run, number in found if number is not None]
             if labels[0] == "original":  # one network, however often it was manipulated
-                found = list({run.metrics.get("original_sha256"): (run, number) for run, number in found}.values())
+                found = list({run.results.get("original_sha256"): (run, number) for run, number in found}.values())
             cells.append(_cell_of(found, reported_value(name, labels, model, kind)))
-        lines.append(Row(labels, tuple(cells)))
+        lines.append(TableRow(labels, tuple(cells)))
     return PaperTable(name, title, "%", heads, columns, tuple(lines))
 
 
 def _cell_of(found: Sequence[tuple[Run, float]], reported: float | None) -> Cell:
     if not found:
         return Cell(reported=reported)
-    runs, values = zip(*found, strict=True)
+    values = tuple(number for _, number in found)
     mean, interval = mean_and_interval(values)
-    return Cell(mean, interval, reported, tuple(run.name for run in runs), tuple(values))
+    return Cell(mean, interval, reported, tuple(run.name for run, _ in found), values)
 
 
 def _robust(run: Run) -> bool:
-    """Whether adversarial images were trained on (Figure 4(c))."""
+    """Tell whether a run was trained on adversarial images, as for Figure 4(c)."""
     return "free_adversarial" in (run.config.get("callbacks") or {})
-
-
-def _cell(run: Run) -> tuple:
-    return run.model, run.fooling, run.interp
-
-
-def _settings(run: Run) -> tuple:
-    config = run.config
-    data = (config["data"]["_target_"], config["data"]["batch_size"])
-    return config["fool_weight"], config["optimizer"]["lr"], config["trainer"]["max_steps"], config["target"], *data

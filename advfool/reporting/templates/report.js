@@ -1,5 +1,5 @@
 "use strict";
-// The page's script: draws figures made in Python, and shows the gallery. All text reaches the page as text.
+// The page's script: draws the figures that Python made, and shows the images. Text is never read as HTML.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// ---- Dark and light: as the system says, until the button is used.
+// ---- Dark and light: follows the system until the button is used.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const root = document.documentElement;
@@ -102,11 +102,11 @@ for (const details of document.querySelectorAll("details.numbers")) {
   details.addEventListener("toggle", () => details.open && tabulate(details));
 }
 
-// Paper is narrower than a screen, and a print is not told the page's new size.
+// Paper is narrower than a screen, and plots do not resize by themselves when the page is printed.
 addEventListener("beforeprint", () => drawn.forEach((_, id) => Plotly.relayout(byId(id), { width: 670 })));
 addEventListener("afterprint", () => drawn.forEach((_, id) => Plotly.relayout(byId(id), { width: null, autosize: true })));
 
-// ---- Choosing: selects that always lead to something there is. What follows a changed one keeps its value if it can.
+// ---- Choosing: the selects offer only combinations that exist; after a change, later selects keep their value if they can.
 
 function picker(form, items, keys, show) {
   let current = items[0];
@@ -190,10 +190,10 @@ function card(image, interp, shown) {
   return element("figure", { class: "card" }, element("figcaption", {}, ...about), ...rows);
 }
 
-let gallery = null; // of the run that is shown
+let gallery = null; // of the run on display
 let title = "";
 
-// Another run keeps the chosen interpreter and image if it can; the interpreter trained with follows the run.
+// A change of run keeps the chosen interpreter and image where the new run has them.
 function fillGallery(before) {
   const form = byId("gallery-pick").elements;
   const chosen = before && form.interp.value !== before.interps[0].name;
@@ -215,7 +215,7 @@ function showGallery() {
   byId("cards").classList.toggle("single", chosen.length === 1);
   byId("cards").replaceChildren(...chosen.map((image) => card(image, interp, form.shown.value)));
   const which = chosen.length === 1 ? `${chosen[0].roles.join(", ")}, ${chosen[0].title}` : `${chosen.length} images, sorted by the test loss of ${gallery.interps[0].label} from best to worst`;
-  byId("gallery-caption").textContent = `${title}. Heatmaps by ${interp.label}: ${which}. The number below a map is its test loss; fooled from ${gallery.interval[0]} to ${gallery.interval[1]}.`;
+  byId("gallery-caption").textContent = `${title}. Heatmaps by ${interp.label}: ${which}. The number below a heatmap is its test loss; it counts as fooled from ${gallery.interval[0]} to ${gallery.interval[1]}.`;
   const scale = DATA.scales[interp.signed ? "signed" : "heat"].map((colour) => `rgb(${colour.join()})`);
   byId("scale-bar").style.background = `linear-gradient(to right, ${scale.join()})`;
   byId("scale-low").textContent = interp.signed ? "−1" : "0";
@@ -272,7 +272,7 @@ if (DATA.runs.length) {
   }
 }
 
-// ---- Runs: links open what they lead to; heads sort the table.
+// ---- Runs: a link opens the details of its run; column heads sort the table.
 
 function openRuns(anchors) {
   document.querySelectorAll(".run.target").forEach((run) => run.classList.remove("target"));

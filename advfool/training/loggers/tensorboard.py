@@ -7,11 +7,15 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from advfool.training.loggers.base import Dashboard, require, scalars
+from advfool.training.loggers.base import Dashboard, ReportWriter, require, scalars
 
 
 class TensorBoard(Dashboard, TensorBoardLogger):
-    """Writes its event files to FOLDER/tensorboard.
+    """Writes TensorBoard's event files to FOLDER/tensorboard.
+
+    Args:
+        folder: of the run.
+        kwargs: further arguments of Lightning's TensorBoardLogger.
 
     Raises:
         AdvfoolError: tensorboard is not installed.
@@ -29,7 +33,7 @@ class TensorBoard(Dashboard, TensorBoardLogger):
             pixels = np.asarray(image.convert("RGB"))
         self.experiment.add_image(f"pictures/{path.stem}", pixels, step, dataformats="HWC")
 
-    def show_results(self, folder: Path, metrics: Mapping, step: int) -> None:
+    def show_results(self, folder: Path, metrics: Mapping, step: int, write_report: ReportWriter | None) -> None:
         self.show_pictures(folder, step)
         self.log_hyperparams(self.hparams, scalars(metrics), step)
         self.experiment.close()

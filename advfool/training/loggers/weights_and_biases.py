@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from advfool.training.loggers.base import Dashboard, require, scalars
-from advfool.utilities.files import STATUS
+from advfool.training.loggers.base import Dashboard, ReportWriter, require, scalars
+from advfool.utilities.files import METRICS, PER_IMAGE, STATUS, WEIGHTS
 
 if TYPE_CHECKING:
     import wandb
@@ -22,14 +22,29 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 STEP = "trainer/global_step"  # Lightning's name
 ROWS = 10_000  # of a table, which W&B shows
-REPORT = {".json", ".yaml", ".csv", ".parquet", ".png", ".html", ".md", ".tex"}  # files that go into the report
+REPORT = {
+    ".json",
+    ".yaml",
+    ".csv",
+    ".parquet",
+    ".png",
+    ".html",
+    ".md",
+    ".tex",
+}  # files that go into the report's artifact
 
 
 class Wandb(Dashboard, WandbLogger):
-    """A W&B run for the run in `folder`; one that goes on (`resume`, or the same folder) goes on there, too.
+    """Logs to a W&B run; a resumed run, or one started again in the same folder, continues its W&B run.
 
-    group: what the runs of one experiment have in common; by default a sweep's folder. mode: online, offline,
-    disabled, or None: what WANDB_MODE says, else offline where no account is known. All else is wandb.init's.
+    Args:
+        folder: of the run.
+        resume: folder of the run that is resumed.
+        group: what the runs of one experiment have in common; None: the name of a sweep's folder.
+        tags: of the W&B run; None among them are left out.
+        mode: online, offline or disabled; None: what WANDB_MODE says, else offline where no account is known.
+        project: W&B's project.
+        kwargs: further arguments of wandb.init.
 
     Raises:
         AdvfoolError: wandb is not installed.
@@ -55,36 +70,34 @@ class Wandb(Dashboard, WandbLogger):
 
     def show_config(self, config: dict) -> None:
         self.log_hyperparams(config)
-        interps = dict.fromkeys([config["interp"]["name"], *(config.get("evaluate_with") or ())])
+        interps = dict.fromkeys([config["interp"]["name"], *(config.get("interpreters") or ())])
         for name in ("val/top1", *(f"val/fsr/{interp}" for interp in interps)):  # W&B would not look behind "*"
             self.experiment.define_metric(name, step_metric=STEP, step_sync=True, summary="min,max,last")
 
     def show_picture(self, path: Path, step: int) -> None:
         self.log_image(f"pictures/{path.stem}", [str(path)], step)
 
-    def show_results(self, folder: Path, metrics: Mapping, step: int) -> None:
+    def show_results(self, folder: Path, metrics: Mapping, step: int, write_report: ReportWriter | None) -> None:
         self.show_pictures(folder, step)
-        table = pq.read_table(folder / "per_image.parquet")
+        table = pq.read_table(folder / PER_IMAGE)
         shown = rows_to_show(table.num_rows)
         if shown.step > 1:
             log.info("W&B shows one row in %d of per_image.parquet; the report's artifact has all.", shown.step)
         columns = [column[shown] for column in table.to_pydict().values()]
         self.log_table("per_image", table.column_names, [list(row) for row in zip(*columns, strict=True)], step=step)
         self.experiment.summary.update(scalars(metrics))
-        self._keep(folder)
+        self._log_artifacts(folder, write_report)
 
-    def _keep(self, folder: Path) -> None:
-        """The run's files as artifacts: the weights, and a page about the run with the files that it refers to."""
+    def _log_artifacts(self, folder: Path, write_report: ReportWriter | None) -> None:
+        """Log the weights, and the run's files with a page about the run, as artifacts."""
         import wandb
-
-        from advfool.reporting.writing import write_all
 
         run = self.experiment
         weights = wandb.Artifact(f"weights-{run.id}", "model")
-        weights.add_file(str(folder / "manipulated.safetensors"), policy="immutable")  # read where it lies, not copied
+        weights.add_file(str(folder / WEIGHTS), policy="immutable")  # read where it lies, not copied
         report = wandb.Artifact(f"report-{run.id}", "report")
-        page = write_all(folder, folder / "report")
-        for path in sorted([*folder.iterdir(), *page.parent.iterdir()]):
+        folders = [folder, write_report(folder, folder / "report").parent] if write_report else [folder]
+        for path in sorted(path for each in folders for path in each.iterdir()):
             if path.suffix in REPORT and path.name != STATUS:
                 report.add_file(str(path), name=str(path.relative_to(folder)))
         run.log_artifact(weights)
@@ -92,13 +105,13 @@ class Wandb(Dashboard, WandbLogger):
 
 
 def rows_to_show(total: int) -> slice:
-    """Evenly spaced rows, no more than W&B shows of a table: a file's first ones would be of few classes."""
+    """Choose evenly spaced rows, no more than W&B shows of a table: a file's first ones would be of few classes."""
     return slice(None, None, max(-(-total // ROWS), 1))
 
 
 @contextmanager
 def wandb_ended() -> Iterator[None]:
-    """Ends the W&B run that was begun meanwhile, as failed where an exception passes, and says how to upload it."""
+    """End the W&B run that started within the context, as failed where an exception passes; say how to upload it."""
     code = 1
     try:
         yield
@@ -131,8 +144,8 @@ def _begin(folder: Path, resume: str | None, mode: str | None, project: str, **k
 
 
 def _id(folder: Path, resume: str | None) -> str | None:
-    """That of the run which goes on: an interrupted one in this folder, or the one resumed; None for a new one."""
-    if not resume and (folder / "metrics.json").exists():
+    """Find the id of the W&B run that is continued: of an interrupted run in this folder or of the resumed one."""
+    if not resume and (folder / METRICS).exists():
         return None
     kept = Path(resume or folder).expanduser() / "wandb" / "id.txt"
     return kept.read_text() if kept.exists() else None

@@ -1,0 +1,112 @@
+"""Puts the parts of a run together and tries them on two images, so that what cannot work fails before long work."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from advfool.data.base import DataModule
+from advfool.data.composites import class_indices, composite_splits
+from advfool.data.samples import take
+from advfool.evaluation.setup import Settings, Setup
+from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.interpreters.base import Interpreter
+from advfool.models.weights import weights_digest
+from advfool.utilities.errors import AdvfoolError
+
+log = logging.getLogger(__name__)
+
+
+def assemble(
+    data: DataModule,
+    original: nn.Module,
+    interpreters: Mapping[str, Interpreter],
+    fooling: Fooling,
+    settings: Settings,
+    trains: bool = True,
+    optional: bool = False,
+    model: str = "model",
+    target_layer: str | None = None,
+) -> Setup:
+    """Check that the parts of a run fit each other, and describe the run.
+
+    Args:
+        data: the images, in three splits.
+        original: the network before the fooling, in eval mode.
+        interpreters: those to evaluate with, by name; the one to train with comes first.
+        fooling: an active one without classes takes the data's pair.
+        settings: how the networks are compared.
+        trains: whether the first interpreter is trained with.
+        optional: whether an interpreter that is only evaluated with, and cannot explain the network, is left out with
+            a warning; otherwise it is an error.
+        model: the network's name in tables.
+        target_layer: the layer that the layer-wise interpreters explain.
+
+    Raises:
+        AdvfoolError: something does not fit; the message says what to do.
+    """
+    try_network(original, data)
+    composites = None
+    if isinstance(fooling, CompositeFooling):
+        fooling = with_classes(fooling, data)
+        pair, counts = (fooling.c1, fooling.c2), (fooling.train, fooling.test)
+        composites = composite_splits(data, pair, *counts, fooling.fresh, fooling.seed)  # type: ignore[arg-type]
+    found: dict[str, Interpreter] = {}
+    for name, interpreter in interpreters.items():
+        trained = trains and not found
+        try:
+            _try_fooling(original, interpreter.for_training() if trained else interpreter, fooling, data)
+        except AdvfoolError as error:
+            if trained:
+                raise
+            if not optional:
+                raise AdvfoolError(f"evaluate_with={name}: {error}") from error
+            log.warning("evaluate_with: %s is left out: %s", name, error)
+        else:
+            found[name] = interpreter
+    if not found:
+        raise AdvfoolError("There is no interpreter to evaluate with: give one that works, evaluate_with=[gradcam].")
+    image = data.test()[0].image
+    settings.aopc.check(image.shape[-2:], list(found))
+    digest = weights_digest(original)
+    return Setup(data, original, found, fooling, settings, composites, model, target_layer, digest)
+
+
+def with_classes(fooling: CompositeFooling, data: DataModule) -> CompositeFooling:
+    """Give an active fooling its classes as indices: its own, or the data's pair where it names none.
+
+    Raises:
+        AdvfoolError: neither names two classes, or one does not exist.
+    """
+    own = (fooling.c1, fooling.c2)
+    given = [default if mine is None else mine for mine, default in zip(own, data.pair, strict=True)]
+    if None in given:
+        raise AdvfoolError("fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=...")
+    c1, c2 = class_indices(data, given)  # type: ignore[arg-type]
+    return replace(fooling, c1=c1, c2=c2)
+
+
+@torch.no_grad()
+def try_network(network: nn.Module, data: DataModule) -> None:
+    """Raise an AdvfoolError where the network cannot take the images of the data."""
+    batch = take(data.test(), range(min(2, len(data.test()))))
+    try:
+        network(batch.image)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape = "x".join(map(str, batch.image.shape[1:]))
+        raise AdvfoolError(
+            f"{type(network).__name__} cannot take images of {shape} (channels, height, width): {error}. "
+            "Give images of another size: model.input.size=..., model.input.resize=..."
+        ) from error
+
+
+@torch.no_grad()
+def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
+    dataset = data.test()
+    images = take(dataset, range(min(2, len(dataset)))).image
+    heatmaps = interpreter(network, images, 0)
+    if isinstance(fooling, CompositeFooling):
+        heatmaps = torch.stack([heatmaps, heatmaps], dim=1)
+    fooling.penalty(heatmaps, heatmaps if fooling.needs_original else None)

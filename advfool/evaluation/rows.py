@@ -1,0 +1,52 @@
+"""Tables with one row for each image: how they are made, put together and gathered from all processes."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, distributed
+
+from advfool.evaluation.paired import PAIR
+from advfool.metrics import functional as metrics
+
+Table = dict[str, Tensor]  # columns by name, one value for each image
+
+
+def prediction_columns(name: str, logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"] | None) -> Table:
+    confidence, prediction = logits.float().softmax(dim=1).max(dim=1)
+    columns = {f"prediction/{name}": prediction, f"confidence/{name}": confidence}
+    if labels is not None:
+        for k in (1, 5):
+            columns[f"top{k}/{name}"] = metrics.top_k_correct(logits, labels, k).float()
+    return columns
+
+
+def one_column_each(columns: Table) -> Table:
+    """Split columns of two values, one for each class of a composite, into `NAME/c1` and `NAME/c2`."""
+    single = {name: values for name, values in columns.items() if values.dim() == 1}
+    pairs = {
+        f"{name}/{which}": values[:, c]
+        for name, values in columns.items()
+        if values.dim() == 2
+        for c, which in enumerate(PAIR)
+    }
+    return single | pairs
+
+
+def stacked(rows: list[Table]) -> Table:
+    """Concatenate batches; a column that a batch lacks (heatmaps that were not measured) is NaN there."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return {
+        column: torch.cat(
+            [row[column] if column in row else torch.full((len(row["index"]),), torch.nan) for row in rows]
+        )
+        for column in columns
+    }
+
+
+def gathered(table: Table) -> Table:
+    """Gather the rows of all processes, in the order of their index."""
+    if table and distributed.is_initialized() and distributed.get_world_size() > 1:
+        tables = [None] * distributed.get_world_size()
+        distributed.all_gather_object(tables, table)
+        table = stacked(tables)
+    order = torch.argsort(table["index"]) if table else None
+    return {name: column[order] for name, column in table.items()}

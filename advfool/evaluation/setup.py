@@ -1,0 +1,134 @@
+"""One typed description of a run: what is compared, and how."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+from torch import nn
+
+from advfool.data.base import DataModule
+from advfool.data.composites import CompositeSplits
+from advfool.data.samples import Samples
+from advfool.evaluation.paired import Target
+from advfool.foolings.base import Fooling
+from advfool.interpreters.base import Interpreter
+from advfool.metrics.functional.flipping import Replacement
+from advfool.utilities.errors import AdvfoolError, check_choice
+
+
+@dataclass(frozen=True)
+class AOPCSettings:
+    """How AOPC curves are measured.
+
+    Args:
+        images: on so many of the explained images; 0: not at all.
+        steps: regions that are replaced, one after the other.
+        region: side of a region, in pixels.
+        replacement: `uniform` (noise), `mean`, `blur` or `zero`.
+        seed: of the noise and of the random order.
+        interpreters: whose heatmaps give the order; None: the first interpreter's.
+    """
+
+    images: int = 0
+    steps: int = 100
+    region: int = 9
+    replacement: str = "uniform"
+    seed: int = 0
+    interpreters: Sequence[str] | None = None
+
+    def check(self, size: Sequence[int], names: Sequence[str]) -> None:
+        """Raise an AdvfoolError where the images or the interpreters do not allow these settings.
+
+        Args:
+            size: height and width of the images, in pixels.
+            names: of the interpreters that are evaluated.
+        """
+        for key, least in (("images", 0), ("steps", 1), ("region", 1)):
+            if getattr(self, key) < least:
+                raise AdvfoolError(f"aopc.{key} must be at least {least}, got {getattr(self, key)}.")
+        check_choice("aopc.replacement", self.replacement, Replacement)
+        wrong = [name for name in self.interpreters or [] if name not in names]
+        if wrong or isinstance(self.interpreters, str):
+            raise AdvfoolError(
+                f"aopc.interpreters must be a list of those evaluated with ({', '.join(names)}), got "
+                f"{self.interpreters}."
+            )
+        height, width = size
+        cells = (height // self.region) * (width // self.region)
+        if self.images and self.steps > cells:
+            raise AdvfoolError(
+                f"aopc.steps={self.steps}: an image of {height}x{width} has {cells} regions of {self.region}x"
+                f"{self.region}. Use fewer steps or smaller regions (aopc.region=...)."
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How two networks are compared.
+
+    Args:
+        target: the class that is explained: `label`, or `predicted` (the original network's prediction).
+        seed: of the choice of images and of the training.
+        fsr_images: heatmaps are measured on so many random test images; None: on all.
+        aopc: how AOPC curves are measured.
+        pictures: test images that heatmaps.png shows; 0: no pictures.
+
+    Raises:
+        AdvfoolError: a value is out of range.
+    """
+
+    target: str = "label"
+    seed: int = 0
+    fsr_images: int | None = 10000
+    aopc: AOPCSettings = field(default_factory=AOPCSettings)
+    pictures: int = 8
+
+    def __post_init__(self) -> None:
+        if self.target not in get_args(Target):
+            raise AdvfoolError(f"target must be 'label' or 'predicted', got {self.target!r}.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise AdvfoolError(f"seed must be an integer from 0 to 2^32 - 1, got {self.seed!r}.")
+        if self.fsr_images is not None and self.fsr_images < 1:
+            raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {self.fsr_images}.")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is about, built and checked: every part fits the others.
+
+    Args:
+        data: the images, in three splits.
+        original: the network before the fooling.
+        interpreters: those to evaluate with, by name; the one trained with, where there is one, comes first.
+        fooling: the penalty to train with and the test loss to measure with.
+        settings: how the networks are compared.
+        composites: of the two classes that an active fooling swaps; None for every other fooling.
+        model: the network's name in tables.
+        target_layer: the layer whose input the layer-wise interpreters explain; None where there is none.
+        original_sha256: of the original network's weights.
+    """
+
+    data: DataModule
+    original: nn.Module
+    interpreters: Mapping[str, Interpreter]
+    fooling: Fooling
+    settings: Settings = field(default_factory=Settings)
+    composites: CompositeSplits | None = None
+    model: str = "model"
+    target_layer: str | None = None
+    original_sha256: str = ""
+
+    @property
+    def trained(self) -> Interpreter:
+        """The interpreter to train with."""
+        return next(iter(self.interpreters.values()))
+
+    @property
+    def explained(self) -> Samples:
+        """The test images whose heatmaps are measured: the composites, where there are any."""
+        return self.composites.test if self.composites else self.data.test()
+
+    @property
+    def pair(self) -> tuple[int, int] | None:
+        """The classes that an active fooling swaps, by index."""
+        return self.composites.test.classes if self.composites else None

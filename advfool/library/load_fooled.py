@@ -1,0 +1,57 @@
+"""Loads a manipulated network from the folder of a run: `advfool.load_fooled`."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from yaml import YAMLError
+
+from advfool.models.base import NetworkSource
+from advfool.models.weights import fit_weights, read_classes, read_weights
+from advfool.utilities.config import build
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import CONFIG, WEIGHTS
+
+
+def load_fooled(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """Load the manipulated network of a finished run.
+
+    Args:
+        folder: of a run of the command line, or of `result.save(folder)`.
+        model: a network of the same architecture, for networks of your own; it is filled with the manipulated
+            weights. None: the network that the run's configuration describes is built.
+
+    Returns:
+        the manipulated network, in eval mode.
+
+    Raises:
+        AdvfoolError: the folder holds no finished run, or the weights do not fit.
+    """
+    place = Path(folder).expanduser()
+    weights = place / WEIGHTS
+    if not weights.is_file():
+        raise AdvfoolError(f"load_fooled: expected the folder of a finished run, found no '{weights}'.")
+    if model is not None:
+        fit_weights(model, read_weights(weights), str(weights))
+        return model.eval()
+    return _source(place).build(read_classes(weights) or ())
+
+
+def _source(place: Path) -> NetworkSource:
+    """Build what makes the network, with the manipulated weights in place of the original's."""
+    path = place / CONFIG
+    if not path.is_file():
+        raise AdvfoolError(
+            f"load_fooled: '{place}' has no {CONFIG}, which says what network it is. Give one of the same "
+            "architecture: load_fooled(folder, model=network)."
+        )
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise AdvfoolError(f"load_fooled: '{path}' cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(config, DictConfig) or not OmegaConf.is_dict(config.get("model")):
+        raise AdvfoolError(f"load_fooled: '{path}' describes no network.")
+    source = build(config.model, weights=str(place / WEIGHTS))
+    if not isinstance(source, NetworkSource):
+        raise AdvfoolError(f"load_fooled: '{path}' describes no network, but a {type(source).__name__}.")
+    return source

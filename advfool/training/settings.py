@@ -1,0 +1,74 @@
+"""How a network is fine-tuned."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.optim import Optimizer
+
+from advfool.evaluation.setup import Setup
+from advfool.foolings.base import CompositeFooling
+from advfool.training.preserve import Distillation, Preserve
+from advfool.utilities.errors import AdvfoolError
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is fine-tuned: it minimises `preserve + fool_weight * mean(penalty)` (Heo et al. 2019, eq. 2).
+
+    Args:
+        preserve: the loss that keeps the classifier's predictions.
+        optimizer: makes the optimizer of the parameters that are trained.
+        scheduler: makes the learning rate schedule of an optimizer, stepped every step; None: a constant rate.
+        fool_weight: weight of the fooling penalty, the paper's lambda.
+        train_target_top: while training, explain a class drawn from the original network's top k classes; None: the
+            class that is measured.
+        mix: share of each batch that is blended (mixup, cutmix), from 0 to 1.
+        trainable: names of the modules to fine-tune; None: all.
+        drop_weight: points of FSR that a lost point of accuracy costs in the choice of the best checkpoint.
+        select: keep the weights of the `best` validation, or the `last`.
+        cache_original: compute what the original network says of images that never change once, and cache it.
+        cache: the folder for that.
+
+    Raises:
+        AdvfoolError: a value is out of range.
+    """
+
+    preserve: Preserve = field(default_factory=Distillation)
+    optimizer: Callable[..., Optimizer] = partial(torch.optim.Adam, lr=1e-3)
+    scheduler: Callable | None = None
+    fool_weight: float = 1.0
+    train_target_top: int | None = None
+    mix: float = 0.0
+    trainable: Sequence[str] | None = None
+    drop_weight: float = 5.0
+    select: str = "best"
+    cache_original: bool = True
+    cache: Path = Path("~/.cache/advfool")
+
+    def __post_init__(self) -> None:
+        if self.select not in ("best", "last"):
+            raise AdvfoolError(f"select must be 'best' or 'last', got {self.select!r}.")
+        if self.train_target_top is not None and self.train_target_top < 1:
+            raise AdvfoolError(f"train_target_top must be at least 1 or null, got {self.train_target_top}.")
+        if not 0 <= self.mix <= 1:
+            raise AdvfoolError(f"mix is a share of the batch, from 0 to 1, got {self.mix}.")
+
+    def check(self, setup: Setup) -> None:
+        """Raise an AdvfoolError where these settings and the run's contradict each other."""
+        fooling, target = setup.fooling, setup.settings.target
+        composites = isinstance(fooling, CompositeFooling)
+        if self.mix and composites:
+            raise AdvfoolError(f"mix={self.mix}: composites cannot be blended. Use mix=0 with fooling={fooling.name}.")
+        if self.train_target_top and composites:
+            raise AdvfoolError(
+                f"train_target_top={self.train_target_top}: composites explain both their classes. Use "
+                f"train_target_top=null with fooling={fooling.name}."
+            )
+        if self.mix and (self.preserve.needs_labels or (target == "label" and not self.train_target_top)):
+            raise AdvfoolError(
+                f"mix={self.mix}: blended images have no label. Use preserve=distillation with target=predicted or "
+                "train_target_top=5, or mix=0."
+            )

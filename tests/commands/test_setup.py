@@ -1,0 +1,85 @@
+"""What the commands make of a configuration where a fooling swaps two classes."""
+
+import pytest
+
+from advfool.data import DigitsModule, InputFormat
+from advfool.foolings import Active
+from advfool.utilities.config import conf_dir
+from advfool.utilities.errors import AdvfoolError
+from tests.helpers.photos import make_photos
+
+FORMAT = InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("advfool.data.digits.PLACEMENTS", {"train": 1, "selection": 1, "test": 1})
+        yield str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def digits(cache):
+    return DigitsModule(FORMAT, cache, batch_size=16, eval_batch_size=32)
+
+
+def test_a_fooling_takes_the_datas_pair_where_it_names_no_class(cache, digits):
+    from advfool.commands.setup import with_classes
+
+    data = DigitsModule(FORMAT, cache, pair=[3, "8"])
+    fooling = with_classes(Active(), data)
+    assert (fooling.c1, fooling.c2) == (3, 8)
+    fooling = with_classes(Active(c1="5", batch_size=7), data)
+    assert (fooling.c1, fooling.c2, fooling.batch_size) == (5, 8, 7)
+    fooling = with_classes(Active(c1=0, c2="1"), digits)
+    assert (fooling.c1, fooling.c2) == (0, 1)
+    with pytest.raises(AdvfoolError) as error:
+        with_classes(Active(c1=0), digits)  # this one has no pair
+    assert str(error.value) == "fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=..."
+
+
+@pytest.mark.parametrize("pair", [[3], [3, 8, 5]])
+def test_a_pair_is_two_classes(cache, pair):
+    from advfool.commands.setup import with_classes
+
+    with pytest.raises(AdvfoolError, match="data.pair"):
+        with_classes(Active(), DigitsModule(FORMAT, cache, pair=pair))
+
+
+def assembled(*overrides):
+    from hydra import compose, initialize_config_dir
+
+    from advfool.commands.setup import assemble
+
+    options = ["model=resnet_tiny", "model.weights=null", "fooling=active", "evaluate_with=[]"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [*options, *overrides])
+    return assemble(cfg), cfg
+
+
+def test_active_fooling_needs_no_other_setting(cache):
+    from advfool.commands.train import _module
+
+    parts, cfg = assembled(f"cache={cache}")
+    assert (cfg.fooling.c1, cfg.fooling.c2) == (1, 8)
+    assert _module(cfg, parts).fooling == parts.fooling
+
+
+def test_missing_classes_are_an_error_before_the_start(tmp_path):
+    for split, count in {"train": 20, "val": 3}.items():
+        for label in ("cat", "dog", "emu"):
+            make_photos(tmp_path / split / label, count)
+    options = ["data=imagefolder", f"data.root={tmp_path}", "data.workers=0", f"cache={tmp_path}"]
+    parts, cfg = assembled(*options, "fooling.c1=dog", "fooling.c2=0", "fooling.train=6", "fooling.test=4")
+    assert (cfg.fooling.c1, cfg.fooling.c2) == (parts.fooling.c1, parts.fooling.c2) == (1, 0)
+    assert [len(split) for split in parts.composites] == [6, 4, 4]
+    assert parts.composites.test.classes == (1, 0)
+    for overrides, message in (
+        ([], "fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=..."),
+        (["fooling.c1=dog", "fooling.c2=eel"], "There is no class 'eel' among the 3 of the data."),
+        (["fooling.c1=dog", "fooling.c2=1"], "must be two different classes, got ['dog', 1]."),
+        (["data.pair=[cat,dog]", "data.limit_test=2"], "needs at least 2 test images of class 'cat' (0), found 1."),
+    ):
+        with pytest.raises(AdvfoolError) as error:
+            assembled(*options, *overrides)
+        assert message in str(error.value)

@@ -1,0 +1,148 @@
+"""The comparison of two tiny networks against its parts."""
+
+import json
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from advfool.data import DigitsModule, InputFormat
+from advfool.data.composites import composite_splits
+from advfool.data.samples import take
+from advfool.evaluation.comparison import AOPCSettings, _stack, compare
+from advfool.evaluation.summary import summarise
+from advfool.foolings import Active, Location, TopK
+from advfool.interpreters import GradCAM, SimpleGrad
+from advfool.metrics.functional import spearman
+from advfool.utilities.errors import AdvfoolError
+from tests.helpers.networks import build_tiny
+from tests.helpers.similarity import SIMILARITIES
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return DigitsModule(InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3), str(cache), limit_test=25, eval_batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    first, layer = build_tiny("resnet_tiny", torch.float32)
+    second, _ = build_tiny("resnet_tiny", torch.float32)
+    with torch.no_grad():
+        second.fc.weight.add_(0.5 * torch.randn_like(second.fc.weight))
+    return first, second, layer
+
+
+def run(digits, networks, fooling, composites=None, **options):
+    first, second, layer = networks
+    interps = [GradCAM(layer, name="gradcam"), SimpleGrad(name="simplegrad")]
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        inference_mode=False,
+    )
+    return compare(trainer, digits, first, second, interps, fooling, "label", composites=composites, **options), interps
+
+
+def test_every_row_is_what_the_parts_say(digits, networks):
+    results, interps = run(digits, networks, TopK(), measured=10)
+    assert results.images["index"].tolist() == list(range(25))
+    measured = results.explained["index"]
+    assert len(measured) == 10
+    batch = take(digits.test(), measured.tolist())
+    with torch.no_grad():
+        for interp in interps:
+            before, after = (interp(network, batch.image, batch.label) for network in networks[:2])
+            row = {k.removesuffix("/manipulated"): v for k, v in results.explained.items() if f"/{interp.name}" in k}
+            torch.testing.assert_close(row[f"test_loss/{interp.name}"], TopK().test_loss(after, before), equal_nan=True)
+            expected = spearman(before.nan_to_num(0), after.nan_to_num(0)).float()
+            torch.testing.assert_close(row[f"spearman/{interp.name}"], expected, equal_nan=True, rtol=1e-4, atol=1e-4)
+        logits = networks[1](batch.image)
+    assert torch.equal(results.explained["prediction/manipulated"], logits.argmax(dim=1))
+    unmeasured = ~torch.isin(results.images["index"], measured)
+    assert results.images["spearman/gradcam"][unmeasured].isnan().all()
+    assert not results.images["top1/original"].isnan().any()
+
+
+def test_active_fooling_is_measured_on_composites_and_accuracy_on_images(digits, networks):
+    splits = composite_splits(digits, (3, 8), 20, 12)
+    results, _ = run(digits, networks, Active(), splits.test)
+    assert len(results.explained["index"]) == 12
+    assert len(results.images["index"]) == 25
+    summary = summarise(results, ["gradcam", "simplegrad"], Active(), digits.classes, (3, 8))
+    for key in ("fsr", "fsr_before", "degenerate", "spearman"):
+        assert set(summary[key]["gradcam"]) == {"c1", "c2"}
+    assert set(summary["test_loss"]["gradcam"]["manipulated"]) == {"c1", "c2"}
+    assert set(summary["box"]["gradcam"]["original"]["c1"]) == {"pointing", "mass"}
+    for c, which in ((3, "c1"), (8, "c2")):
+        of_class = results.images["label"] == c
+        expected = results.images["top1/original"][of_class].mean().item()
+        assert summary["accuracy"]["original"][which] == pytest.approx(expected)
+        assert len(summary["ci95"]["fsr"]["gradcam"][which]) == 2
+    # Against themselves the maps are never swapped.
+    assert summary["fsr_before"]["gradcam"] == {"c1": 0, "c2": 0}
+
+
+def test_aopc_curves_of_both_networks_and_maps(digits, networks):
+    settings = AOPCSettings(images=9, steps=5, region=8)
+    results, _ = run(digits, networks, Location(), aopc=settings)
+    sources = [("gradcam", "original"), ("gradcam", "manipulated"), ("", "random")]
+    expected = {(interp, network, source) for interp, source in sources for network in ("original", "manipulated")}
+    assert set(results.aopc) == expected
+    for curve in results.aopc.values():
+        assert len(curve.points) == 6
+        assert curve.points[0] == 0
+        assert curve.value == pytest.approx(sum(curve.points) / 6)
+        assert curve.interval[0] <= curve.value <= curve.interval[1]
+    summary = summarise(results, ["gradcam", "simplegrad"], Location(), digits.classes)
+    assert set(summary["aopc"]) == set(summary["ci95"]["aopc"]) == {"gradcam", "random"}
+
+
+def test_too_many_aopc_steps_are_refused_before_the_start():
+    with pytest.raises(AdvfoolError, match=r"aopc\.steps=50: an image of 56x56 has 49 regions of 8x8\."):
+        AOPCSettings(images=1, steps=50, region=8).check(56, [])
+    AOPCSettings(images=0, steps=50, region=8).check(56, [])
+
+
+def test_columns_a_batch_lacks_are_nan():
+    rows = _stack([{"index": torch.tensor([0]), "x": torch.tensor([1.0])}, {"index": torch.tensor([1])}])
+    assert rows["x"][0] == 1
+    assert rows["x"][1].isnan()
+
+
+def test_maps_that_are_not_finite_have_no_similarity_and_no_curve(digits, networks):
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Broken(GradCAM):
+        def read(self, recording, targets):
+            maps = super().read(recording, targets).clone()
+            maps[targets == 3, 0, 0] = torch.nan
+            return maps
+
+    first, second, layer = networks
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
+    trainer = Trainer(accelerator="cpu", **options)
+    interp, settings = Broken(layer, name="broken"), AOPCSettings(images=25, steps=2, region=8)
+    results = compare(trainer, digits, first, second, [interp], TopK(), "label", aopc=settings)
+    broken = results.explained["label"] == 3
+    assert broken.any()
+    for name in SIMILARITIES:
+        assert torch.equal(results.explained[f"{name}/broken"].isnan() & broken, broken), name
+    assert results.explained["degenerate/broken/manipulated"][broken].all()
+    assert all(torch.tensor(curve.points).isfinite().all() for curve in results.aopc.values())
+    assert len(results.aopc) == 6
+    result = summarise(results, ["broken"], TopK(), digits.classes)
+    assert result["undefined"]["spearman"]["broken"] >= broken.float().mean()
+
+    @dataclass(frozen=True)
+    class Useless(GradCAM):
+        def read(self, recording, targets):
+            return torch.full_like(super().read(recording, targets), torch.nan)
+
+    results = compare(trainer, digits, first, second, [Useless(layer, name="no")], TopK(), "label", aopc=settings)
+    assert results.aopc == {}
+    json.dumps(summarise(results, ["no"], TopK(), digits.classes), allow_nan=False)
