@@ -11,6 +11,7 @@ from advfool.commands.objectives import headline
 from advfool.commands.run_folder import read_run, write_config, write_environment
 from advfool.commands.schema import EvaluateKeys, RunKeys, keys_of
 from advfool.commands.setup import build_setup
+from advfool.evaluation.console import print_results
 from advfool.evaluation.writing import write_results
 from advfool.library.compare import run_comparison
 from advfool.utilities.config import build
@@ -49,8 +50,9 @@ def evaluate(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         write_config(folder, configured.config)
         write_environment(folder, "advfool.evaluate", cfg.seed, trainer.strategy.root_device.type)
-        named = {"interp": first, "run": cfg.run, "manipulated": str(manipulated)}
-        write_results(folder, setup, result.model, result.results, result.metrics | named)
+        metrics = result.metrics | {"interp": first, "run": cfg.run, "manipulated": str(manipulated)}
+        write_results(folder, setup, result.model, result.results, metrics)
+        print_results(metrics, folder)
     return headline(result.metrics, first)
 
 

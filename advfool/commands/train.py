@@ -12,6 +12,7 @@ from torch import nn
 from advfool.commands.evaluate import measuring_trainer
 from advfool.commands.run_folder import check_resumable, checkpoint_to_resume, write_config, write_environment
 from advfool.commands.setup import build_setup, training_from
+from advfool.evaluation.console import print_results
 from advfool.evaluation.writing import write_results
 from advfool.library.fool import run_fooling
 from advfool.models.weights import write_weights
@@ -72,6 +73,7 @@ def train(cfg: DictConfig, write_report: ReportWriter | None = None) -> dict:
     result = run_fooling(setup, training, trainer, measuring, checkpoint, finished)
     if trainer.is_global_zero:
         write_results(folder, setup, result.model, result.results, result.metrics)
+        print_results(result.metrics, folder)
         for dashboard in dashboards(trainer.loggers):
             dashboard.show_results(folder, result.metrics, trainer.global_step, write_report)
     return result.metrics

@@ -13,7 +13,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
@@ -23,6 +22,7 @@ from torch import Tensor
 from advfool.data.base import DataModule
 from advfool.data.samples import ImageFormat, InputFormat, Sample, Samples
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import cached
 from advfool.utilities.heatmaps import box_mask
 from advfool.utilities.roles import Role
 
@@ -142,14 +142,12 @@ def load_splits(cache: Path, seed: int) -> dict[str, dict[str, Tensor]]:
     settings = [VERSION, CANVAS, SIDES, FRAGMENTS, PLACEMENTS, SHARES, seed]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
     path = cache.expanduser() / f"digits-{key}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            splits = draw_splits(seed)
-            flat = {f"{split}.{key}": value for split, tensors in splits.items() for key, value in tensors.items()}
-            save_file(flat, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-    flat = load_file(path)
+
+    def make(part: Path) -> None:
+        splits = draw_splits(seed)
+        save_file({f"{split}.{key}": value for split, each in splits.items() for key, value in each.items()}, part)
+
+    flat = load_file(cached(path, make))
     return {split: {key: flat[f"{split}.{key}"] for key in ("image", "label", "box", "scan")} for split in PLACEMENTS}
 
 

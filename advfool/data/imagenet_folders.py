@@ -38,7 +38,9 @@ class Imagenette(FolderModule):
         AdvfoolError: there is no such size, or the download fails.
     """
 
-    def __init__(self, input: InputFormat, root: Annotated[str, Role.PLACE], size: str = "160px", download: bool = True, **kwargs) -> None:
+    def __init__(
+        self, input: InputFormat, root: Annotated[str, Role.PLACE], size: str = "160px", download: bool = True, **kwargs
+    ) -> None:
         from torchvision.datasets import Imagenette as Source
 
         if size not in Source._ARCHIVES:

@@ -85,11 +85,17 @@ class Items:
         Reads all items if the data set has no such attribute.
         """
         if self._labels is None:
-            known = self._known_labels(self.dataset) if self.has_labels else torch.zeros(len(self), dtype=torch.long)
-            if known is None:
-                known = torch.tensor([self._item(position)[1] for position in range(len(self))])
-            self._labels = known
+            with torch.random.fork_rng(devices=[]):
+                self._labels = self._read_labels()
         return self._labels
+
+    def _read_labels(self) -> Int[Tensor, "n"]:
+        if not self.has_labels:
+            return torch.zeros(len(self), dtype=torch.long)
+        known = self._known_labels(self.dataset)
+        if known is None:
+            known = torch.tensor([self._item(position)[1] for position in range(len(self))])
+        return known
 
     def _item(self, position: int) -> tuple[Float[Tensor, "c h w"], int | None]:
         item = self.dataset[position]

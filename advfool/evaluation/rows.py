@@ -11,6 +11,7 @@ Table = dict[str, Tensor]  # columns by name, one value for each image
 
 
 def prediction_columns(name: str, logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"] | None) -> Table:
+    """Make the columns of a network's predictions; without labels, none of its accuracy."""
     confidence, prediction = logits.float().softmax(dim=1).max(dim=1)
     columns = {f"prediction/{name}": prediction, f"confidence/{name}": confidence}
     if labels is not None:

@@ -1,4 +1,4 @@
-"""The files that an evaluation leaves in a run's folder, and what it prints."""
+"""The files that an evaluation leaves in a run's folder."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from advfool.evaluation.comparison import Results
-from advfool.evaluation.console import print_results
 from advfool.evaluation.examples import write_examples
 from advfool.evaluation.paired import NETWORKS
 from advfool.evaluation.pictures import aopc_picture, heatmaps_picture
@@ -18,7 +17,7 @@ from advfool.utilities.files import CURVES, METRICS, PER_IMAGE, write_json
 
 
 def write_results(folder: Path, setup: Setup, manipulated: nn.Module, results: Results, metrics: dict) -> None:
-    """Write per_image.parquet, the examples, the pictures and, last of all, metrics.json; print the tables.
+    """Write per_image.parquet, the examples, the pictures and, last of all, metrics.json.
 
     Args:
         folder: of the run.
@@ -37,7 +36,6 @@ def write_results(folder: Path, setup: Setup, manipulated: nn.Module, results: R
         points = {key: curve.points for key, curve in results.aopc.items()}
         aopc_picture(folder / "aopc.png", points)
         write_json(folder / CURVES, {"/".join(filter(None, key)): curve for key, curve in points.items()})
-    print_results(metrics, folder)
     write_json(folder / METRICS, metrics)
 
 

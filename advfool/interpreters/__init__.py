@@ -1,4 +1,4 @@
-"""Differentiable interpreters: heatmaps that a network can be trained through."""
+"""Compute differentiable heatmaps, so that a network can be trained through them."""
 
 from advfool.interpreters.adapters import Captum, Zennit
 from advfool.interpreters.base import Interpreter

@@ -1,10 +1,10 @@
-"""Attributions of captum and zennit as interpreters, for evaluation only."""
+"""Use attributions of captum and zennit as interpreters, for evaluation only."""
 
 import copy
 import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -14,31 +14,37 @@ from torch import Tensor, nn
 
 from advfool.interpreters.base import Interpreter, LayerInterpreter
 from advfool.interpreters.tracing.recording import Recording
+from advfool.interpreters.tracing.threads import lock_of
 from advfool.utilities.errors import AdvfoolError, nearest
 from advfool.utilities.modules import module_at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adapter(LayerInterpreter):
-    """Abstract: another library's attribution, summed over channels (`absolute`: of absolute values).
+    """Compute another library's attribution and sum it over channels (abstract).
 
-    It works on a copy of the network whose activations do not overwrite their inputs, because its hooks need that.
+    The library works on a copy of the network without in-place activations, which its hooks require.
+
+    Args:
+        absolute: sum absolute values.
     """
 
+    layer: str | None = field(default=None, kw_only=True)
+    layer_side: str = field(default="input", kw_only=True)
+    layout: str = field(default="nchw", kw_only=True)
+    training_leak: float = field(default=0.0, kw_only=True)
+    leak: float = field(default=0.0, kw_only=True)
     absolute: bool = False
+
+    library: ClassVar[str] = ""
 
     @property
     def signed(self) -> bool:
         return not self.absolute and self.normalise != "minmax"
 
-    library: ClassVar[str]
-
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
         with torch.inference_mode(False), torch.enable_grad():
-            network = copy.deepcopy(recording.network)
-            for module in network.modules():
-                if hasattr(module, "inplace"):
-                    module.inplace = False
+            network = _copy_without_in_place(recording.network)
             images = recording.images.detach().clone()
             attribution = self.attribute(network, images, recording.classes(targets).clone())
         maps = self.as_maps([attribution.detach()])
@@ -48,21 +54,32 @@ class Adapter(LayerInterpreter):
     def attribute(
         self, network: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"]
     ) -> Float[Tensor, "n ..."]:
-        """The library's attribution for the images or the layer's activation."""
+        """Return the library's attribution to the images or to the layer's activation.
+
+        Args:
+            network: a copy of the network, which may be changed.
+            images: the network's input.
+            targets: the class to explain for each image.
+        """
 
     def for_training(self) -> Interpreter:
         raise AdvfoolError(
-            f"interp={self.name or type(self).__name__.lower()} is for evaluation only: {self.library}'s attributions "
-            "have no right gradient with respect to the network's parameters. Train with advfool's own interpreters."
+            f"interp={self.name or type(self).__name__.lower()} is for evaluation only: the attributions of "
+            f"{self.library} have no correct gradient with respect to the network's parameters. Train with one of "
+            "advfool's own interpreters."
         )
 
 
 @dataclass(frozen=True)
 class Captum(Adapter):
-    """Any attribution class of captum by name: `Captum("IntegratedGradients", call={"n_steps": 16})`.
+    """Compute any attribution of captum by the name of its class: `Captum("IntegratedGradients")`.
 
-    arguments: of its constructor, besides the network and, for names that begin with Layer or Guided, `layer`.
-    call: of its `attribute`, besides images and target. `layer` matters to the classes that take one.
+    Args:
+        method: the name of a class of `captum.attr`.
+        arguments: further arguments of its constructor; the network and, for classes whose name begins with Layer
+            and for GuidedGradCam, the layer are passed already.
+        call: further arguments of its `attribute` method, for example `{"n_steps": 16}`; images and target are
+            passed already.
 
     Source: Kokhlikyan et al. 2020.
     """
@@ -73,13 +90,17 @@ class Captum(Adapter):
 
     library: ClassVar[str] = "captum"
 
-    def attribute(self, network, images, targets):
+    def attribute(
+        self, network: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"]
+    ) -> Float[Tensor, "n ..."]:
         kind = _class(_module("captum.attr", "captum"), self.method)
-        takes_layer = self.method.startswith("Layer") or self.method == "GuidedGradCam"
-        if takes_layer and self.layer is None:
-            raise AdvfoolError(f"captum's {self.method} needs a layer, e.g. interp.layer=layer4.2.")
-        layer = [module_at(network, self.layer)] if takes_layer else []
-        side = {"attribute_to_layer_input": self.layer_side == "input"} if self.method.startswith("Layer") else {}
+        layer, side = [], {}
+        if self.method.startswith("Layer") or self.method == "GuidedGradCam":
+            if self.layer is None:
+                raise AdvfoolError(f"captum's {self.method} needs a layer, e.g. interp.layer=layer4.2.")
+            layer = [module_at(network, self.layer)]
+        if self.method.startswith("Layer"):
+            side = {"attribute_to_layer_input": self.layer_side == "input"}
         attribution = kind(network, *layer, **(self.arguments or {})).attribute(
             images, target=targets, **side, **(self.call or {})
         )
@@ -88,10 +109,17 @@ class Captum(Adapter):
 
 @dataclass(frozen=True)
 class Zennit(Adapter):
-    """Any composite of zennit by name, in any of its attributors: `Zennit("EpsilonPlus", canonizer="ResNetCanonizer")`.
+    """Compute the attribution of any composite of zennit by the name of its class: `Zennit("EpsilonAlpha2Beta1")`.
 
-    arguments: of the composite. canonizer: a class of zennit.torchvision or zennit.canonizers, or None. attributor: a
-    class of zennit.attribution with its `attributor_arguments`. Always at the images. Relevance starts at the logit.
+    Heatmaps are always at the images, and relevance starts at the logit. Versions 0.5 and 1.0 of zennit work; only 1.0
+    takes the eps of a batch norm into account when a canonizer folds it.
+
+    Args:
+        composite: the name of a class of `zennit.composites`.
+        arguments: its arguments; lists (`low`, `high`) hold one number for each channel.
+        canonizer: the name of a class of `zennit.torchvision` or `zennit.canonizers`, for example ResNetCanonizer.
+        attributor: the name of a class of `zennit.attribution`.
+        attributor_arguments: its further arguments.
 
     Source: Anders et al. 2021.
     """
@@ -104,7 +132,9 @@ class Zennit(Adapter):
 
     library: ClassVar[str] = "zennit"
 
-    def attribute(self, network, images, targets):
+    def attribute(
+        self, network: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"]
+    ) -> Float[Tensor, "n ..."]:
         composites, attributors = (_module(f"zennit.{part}", "zennit") for part in ("composites", "attribution"))
         canonizers = []
         if self.canonizer:
@@ -120,14 +150,24 @@ class Zennit(Adapter):
             return attribute(images, lambda logits: _only(logits, targets))[1]
 
 
-def _only(logits: Float[Tensor, "n c"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n c"]:
+def _copy_without_in_place(network: nn.Module) -> nn.Module:
+    with lock_of(network):  # a recording in another thread may have registered hooks
+        network = copy.deepcopy(network)
+    for module in network.modules():
+        if hasattr(module, "inplace"):
+            setattr(module, "inplace", False)  # noqa: B010 - nn.Module's annotations allow tensors and modules only
+    return network
+
+
+def _only(logits: Float[Tensor, "m c"], targets: Int[Tensor, "n"]) -> Float[Tensor, "m c"]:
+    """Set all logits to zero but those of the target classes; an attributor may repeat the batch."""
     repeats = len(logits) // len(targets)
     chosen = torch.zeros_like(logits).scatter(1, targets.repeat(repeats)[:, None], 1)
     return chosen * logits
 
 
 def _tensor(value: Any, images: Tensor) -> Any:
-    """Lists (low, high: one number for each channel) as tensors that zennit can broadcast."""
+    """Convert a list of one number for each channel to a tensor that zennit can broadcast."""
     return torch.tensor(list(value)).to(images)[None, :, None, None] if isinstance(value, list | tuple) else value
 
 
@@ -138,7 +178,7 @@ def _module(name: str, package: str) -> ModuleType:
         raise AdvfoolError(f"interp={package} needs {package}: pip install 'advfool[{package}]'.") from error
 
 
-def _class(module: ModuleType, name: str) -> type:
+def _class(module: ModuleType, name: str) -> Any:
     found = getattr(module, name, None)
     if not isinstance(found, type):
         classes = [n for n, value in vars(module).items() if isinstance(value, type) and not n.startswith("_")]

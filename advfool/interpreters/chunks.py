@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from advfool.interpreters.tracing.recording import Recording
+from advfool.interpreters.tracing.threads import lock_of
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.random import random_state, set_random_state
 
@@ -42,7 +43,8 @@ def bounded_sum(
         for chunk in chunks[1:]:
             total = total + function(chunk, *tensors)
         return total
-    parameters = [p for p in recording.network.parameters() if p.requires_grad]
+    with lock_of(recording.network):  # a recording in another thread may have replaced parameters for a moment
+        parameters = [p for p in recording.network.parameters() if p.requires_grad]
     return _RunAgain.apply(function, chunks, len(tensors), *tensors, *parameters)
 
 
@@ -64,7 +66,8 @@ class _RunAgain(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx, *grad_outputs):  # pyright: ignore[reportIncompatibleMethodOverride] - torch's decorator loses the name
+        (gradient,) = grad_outputs
         inputs = ctx.saved_tensors
         totals: list[Tensor | None] = [None] * len(inputs)
         enabled, dtype = ctx.autocast

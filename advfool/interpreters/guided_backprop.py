@@ -98,6 +98,7 @@ class _GuidedReLU(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *grad_outputs):
+        (gradient,) = grad_outputs
         (y,) = ctx.saved_tensors
         return gradient.relu() * ((y > 0) & (y < ctx.top)), None

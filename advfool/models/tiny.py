@@ -1,4 +1,4 @@
-"""Tiny members of the paper's three families for 56x56 images on a CPU, made of torchvision's own parts."""
+"""Tiny networks of the paper's three families, for images of 56x56 pixels on a CPU, made of torchvision's parts."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,14 @@ from advfool.utilities.errors import AdvfoolError
 
 
 class VGGTiny(nn.Module):
-    """VGG with batch norm: five 3x3 convolutions, two linear layers. The last convolution sees a 14x14 map."""
+    """Classify with a VGG: five 3x3 convolutions with batch norm, and two linear layers.
+
+    For images of 56x56 pixels, the input of the last convolution is a map of 14x14.
+
+    Args:
+        num_classes: number of outputs.
+        width: channels of the first convolution.
+    """
 
     def __init__(self, num_classes: int = 10, width: int = 16) -> None:
         super().__init__()
@@ -21,12 +28,19 @@ class VGGTiny(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Linear(4 * w, 8 * w), nn.ReLU(inplace=True), nn.Linear(8 * w, num_classes))
 
-    def forward(self, images):  # no types: torch.fx runs it on proxies
+    def forward(self, images):  # without types, because torch.fx calls it with proxies
         return self.classifier(self.avgpool(self.features(images)).flatten(1))
 
 
 class ResNetTiny(nn.Module):
-    """ResNet: a strided stem and three stages of `BasicBlock`s. The last block sees a 7x7 map."""
+    """Classify with a ResNet: a strided convolution and three stages of `BasicBlock`s.
+
+    For images of 56x56 pixels, the input of the last block is a map of 7x7.
+
+    Args:
+        num_classes: number of outputs.
+        width: channels of the first convolution.
+    """
 
     def __init__(self, num_classes: int = 10, width: int = 16) -> None:
         super().__init__()
@@ -40,7 +54,7 @@ class ResNetTiny(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(4 * w, num_classes)
 
-    def forward(self, images):  # no types: torch.fx runs it on proxies
+    def forward(self, images):  # without types, because torch.fx calls it with proxies
         x = self.relu(self.bn1(self.conv1(images)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
@@ -54,10 +68,18 @@ def _block(inside: int, outside: int, stride: int) -> BasicBlock:
 
 
 class DenseNetTiny(DenseNet):
-    """DenseNet: torchvision's own with two dense blocks of four layers. The last layer sees a 7x7 map."""
+    """Classify with torchvision's DenseNet, with two dense blocks of four layers.
+
+    For images of 56x56 pixels, the input of the last layer is a map of 7x7.
+
+    Args:
+        num_classes: number of outputs.
+        growth: channels that each layer adds.
+    """
 
     def __init__(self, num_classes: int = 10, growth: int = 12) -> None:
-        super().__init__(growth, (4, 4), 2 * growth, num_classes=num_classes)
+        blocks = (4, 4)  # torchvision loops over the blocks, of which its own networks have four
+        super().__init__(growth, blocks, 2 * growth, num_classes=num_classes)  # pyright: ignore[reportArgumentType]
 
 
 FAMILIES = {"vgg": VGGTiny, "resnet": ResNetTiny, "densenet": DenseNetTiny}
@@ -65,9 +87,14 @@ FAMILIES = {"vgg": VGGTiny, "resnet": ResNetTiny, "densenet": DenseNetTiny}
 
 @dataclass
 class Tiny(NetworkSource):
-    """A tiny network; `weights="pretrained"` are trained here once, by `python -m advfool.pretrain`, and cached.
+    """Build a tiny network; `weights="pretrained"` are trained once by `python -m advfool.pretrain` and then cached.
 
-    family: vgg, resnet or densenet. pretrain: how it is trained (epochs, lr, batch_size, weight_decay, seed).
+    Args:
+        family: `vgg`, `resnet` or `densenet`.
+        pretrain: settings of that training (epochs, lr, batch_size, weight_decay, seed).
+
+    Raises:
+        AdvfoolError: there is no such family.
     """
 
     family: str = "resnet"

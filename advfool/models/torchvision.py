@@ -1,14 +1,14 @@
-"""Torchvision's classifiers, unmodified, with torchvision's own weights."""
+"""Torchvision's classifiers, unmodified, with torchvision's own pretrained weights."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
@@ -17,7 +17,15 @@ from advfool.utilities.errors import AdvfoolError, nearest
 
 @dataclass
 class Torchvision(NetworkSource):
-    """Any of torchvision's classifiers by its builder's name, e.g. resnet50."""
+    """Build a classifier of torchvision.
+
+    Args:
+        arch: torchvision's name of the architecture, e.g. resnet50. `weights` may be the name of any of its pretrained
+            weights, or `DEFAULT`.
+
+    Raises:
+        AdvfoolError: torchvision has no classifier of that name.
+    """
 
     arch: str = "resnet50"
 
@@ -29,21 +37,22 @@ class Torchvision(NetworkSource):
             )
 
     def create(self, num_classes: int) -> nn.Module:
-        options = {}
-        if self.arch in ("googlenet", "inception_v3"):  # their published weights want the images shifted
+        options: dict[str, Any] = {}
+        if self.arch in ("googlenet", "inception_v3"):  # their pretrained weights expect differently normalised images
             options = {"init_weights": True, "transform_input": self.weights is not None}
         elif self.arch.startswith("vit_"):
             options = {"image_size": self.input_format().size}
         network = torchvision.models.get_model(self.arch, weights=None, num_classes=num_classes, **options)
         if hasattr(network, "aux_logits"):
-            # The auxiliary heads serve training from scratch only; torchvision drops them the same way.
-            network.aux_logits = False
+            # Only training from scratch needs the auxiliary heads; torchvision removes them in the same way.
+            setattr(network, "aux_logits", False)  # noqa: B010  # no module or tensor, as nn.Module's types expect
             for name, module in list(network.named_children()):
                 if name in ("aux1", "aux2", "AuxLogits"):
                     setattr(network, name, None) if module is not None else None
         return network
 
-    def _enum(self) -> type[WeightsEnum]:
+    def _enum(self) -> Any:
+        """Return torchvision's enumeration of the architecture's pretrained weights."""
         return torchvision.models.get_model_weights(self.arch)
 
     def has_pretrained(self) -> bool:
@@ -65,7 +74,7 @@ class Torchvision(NetworkSource):
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
-        if self.arch.startswith("densenet"):  # the published files have the keys of an old version (norm.1 for norm1)
+        if self.arch.startswith("densenet"):  # torchvision's files have the keys of an old version (norm.1 for norm1)
             return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", k): v for k, v in state.items()}
         return state
 

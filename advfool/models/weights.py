@@ -1,4 +1,4 @@
-"""Reading and writing weights, safely: plain state dicts in safetensors files or torch files without code."""
+"""Read and write weights safely: state dicts in safetensors files, or in torch files that hold no code."""
 
 import hashlib
 import json
@@ -15,20 +15,26 @@ from torch import Tensor, nn
 from advfool.utilities.errors import AdvfoolError
 
 UNREADABLE = (SafetensorError, pickle.UnpicklingError, BadZipFile, OSError, EOFError, RuntimeError, LookupError)
-UNREADABLE += (ValueError, TypeError, AttributeError)  # what damaged files bring torch.load to
+UNREADABLE += (ValueError, TypeError, AttributeError)  # raised by torch.load for damaged files
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from a .safetensors file, a torch file, or a Lightning checkpoint of advfool's.
+    """Read a state dict from a .safetensors file, a torch file or a Lightning checkpoint of advfool.
+
+    Args:
+        path: the file; `~` stands for the home folder.
+
+    Returns:
+        The tensors by name.
 
     Raises:
-        AdvfoolError: the file is missing, is not a weights file, or would run code when loaded.
+        AdvfoolError: the file is missing, holds no state dict, or would run code when loaded.
     """
     path = Path(str(path)).expanduser()
     if not path.is_file():
         raise AdvfoolError(
             f"model.weights: no file '{path}'. Expected the path of a state dict (.safetensors, .pt, .pth), the name "
-            "of published weights (IMAGENET1K_V1), or null for an untrained network."
+            "of pretrained weights (IMAGENET1K_V1), or null for an untrained network."
         )
     try:
         if path.suffix == ".safetensors":
@@ -54,7 +60,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_classes(path: str | Path) -> tuple[str, ...] | None:
-    """The class names that `write_weights` put into a safetensors file, in the order of the outputs."""
+    """Read the class names that `write_weights` put into a safetensors file, in the order of the outputs.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The names, or None for another kind of file and where it has none.
+    """
     if Path(path).suffix != ".safetensors":
         return None
     with safe_open(Path(path).expanduser(), framework="pt") as file:
@@ -63,7 +76,13 @@ def read_classes(path: str | Path) -> tuple[str, ...] | None:
 
 
 def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> None:
-    """The network's state dict as safetensors, which bare torchvision loads; class names go into the metadata."""
+    """Write a network's state dict as safetensors, which torchvision's own networks can load.
+
+    Args:
+        network: whose parameters and buffers are written.
+        path: the file, which is written completely or not at all.
+        classes: names of the outputs, which are written into the metadata.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     part = path.with_suffix(".part")
@@ -72,7 +91,7 @@ def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> Non
 
 
 def weights_digest(network: nn.Module) -> str:
-    """A hash of the network's parameters and buffers, with their names, shapes and types."""
+    """Hash the network's parameters and buffers, with their names, shapes and types."""
     content = hashlib.sha256()
     for name, value in network.state_dict().items():
         content.update(repr((name, tuple(value.shape), value.dtype)).encode())
@@ -81,7 +100,12 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Loads `state` into `network`.
+    """Load weights into a network.
+
+    Args:
+        network: which is changed.
+        state: tensors by name.
+        source: what the message calls the weights.
 
     Raises:
         AdvfoolError: keys are missing or unexpected, or shapes differ; the message lists them.
@@ -96,7 +120,15 @@ def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> No
 
 
 def misfits(network: nn.Module, state: dict[str, Tensor]) -> str:
-    """Which keys of `state` are missing, unexpected or of another shape; empty where it fits."""
+    """Describe the keys of a state dict that are missing, unexpected or of another shape.
+
+    Args:
+        network: that the weights shall be loaded into.
+        state: tensors by name.
+
+    Returns:
+        The description, which is empty if the weights fit.
+    """
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]

@@ -16,7 +16,7 @@ from advfool.utilities.files import value_at
 Row = dict[str, Any]  # texts, numbers and None by the name of the column
 NAMES = ("model", "fooling", "interp")
 SETTINGS = (*NAMES, "seed", *Setting._fields)
-SKIPPED = (*SETTINGS, "interval", "evaluate_with", "interpreters", "ci95")  # keys of metrics.json that have no columns of their own
+SKIPPED = (*SETTINGS, "interval", "evaluate_with", "interpreters", "ci95")  # keys of metrics.json without columns
 
 
 def result_rows(runs: Sequence[Run]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Which classes a network has, and which it puts first."""
+"""Find the most probable classes of a network's logits and check target classes."""
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -7,9 +7,13 @@ from advfool.utilities.errors import AdvfoolError
 
 
 def top_classes(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
-    """The k most probable classes of each image (all where there are fewer), the first one first; ties by index.
+    """Return the k most probable classes of each image, most probable first.
 
-    The same order everywhere, unlike torch's `topk`, whose order of ties is anyone's: the first is the `argmax`.
+    Ties are ordered by index, so that the first class is the `argmax`; torch's `topk` breaks ties arbitrarily.
+
+    Args:
+        logits: the network's output.
+        k: number of classes; all are returned where there are fewer.
 
     >>> import torch
     >>> top_classes(torch.tensor([[0.0, 2.0, 1.0, 2.0]]), 3)
@@ -19,7 +23,15 @@ def top_classes(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
 
 
 def check_targets(targets: Int[Tensor, "*n"], classes: int) -> None:
-    """Raises an AdvfoolError where a target is not the number of one of so many classes."""
+    """Check that all targets are classes of the network.
+
+    Args:
+        targets: class indices.
+        classes: number of classes.
+
+    Raises:
+        AdvfoolError: a target is negative, or not below `classes`.
+    """
     if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
         wrong = targets[(targets < 0) | (targets >= classes)].flatten()[0].item()
         raise AdvfoolError(

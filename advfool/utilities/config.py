@@ -83,7 +83,8 @@ def named_config(group: str, name: str) -> DictConfig:
     path = next((path for folder in config_dirs() if (path := folder / group / f"{name}.yaml").is_file()), None)
     if path is None:
         names = names_in(group)
-        raise AdvfoolError(f"There is no {group} '{name}'. Close to it: {nearest(str(name), names, len(names))}.")
+        kind = "interpreter" if group == "interp" else group
+        raise AdvfoolError(f"There is no {kind} '{name}'. Close to it: {nearest(str(name), names, len(names))}.")
     try:
         node = OmegaConf.load(path)
     except (YAMLError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Tensor operations on heatmaps: normalise, resize, masks and centres of mass."""
+"""Operate on heatmaps: normalisation, resizing, masks and centres of mass."""
 
 from typing import Literal
 
@@ -8,14 +8,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Normalise = Literal["max", "minmax", "none"]
-SMALLEST_MAP = 7  # pixels a side: below it a map has no frame, and says little about a place
+SMALLEST_MAP = 7  # pixels on each side; smaller heatmaps have no frame and localise poorly
 
 
 def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor, "n h w"]:
-    """Scales each map by itself; a constant or all-zero map becomes all zero and carries no gradient.
+    """Scale each heatmap by its own range; one without a range becomes zero and carries no gradient.
 
-    `max` divides by the largest absolute value (signed maps keep their signs, zero stays zero),
-    `minmax` maps the range onto [0, 1], `none` returns the map as it is.
+    Args:
+        heatmap: the heatmaps.
+        how: `max` divides by the largest absolute value, so that signs stay; `minmax` maps the range of values onto
+            [0, 1]; `none` returns the heatmaps unchanged.
+
+    Raises:
+        ValueError: `how` is another word.
 
     Source: Heo et al. 2019, Section 3.1 (maps in [0, 1]) with the authors' choice for each interpreter.
     """
@@ -31,20 +36,29 @@ def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor
 
 
 def is_degenerate(heatmap: Float[Tensor, "*n h w"]) -> Bool[Tensor, "*n"]:
-    """Which maps say nothing: constant (all zero included) or not finite."""
+    """Return which heatmaps carry no information: they are constant (for example zero) or hold a non-finite value."""
     flat = heatmap.detach().flatten(-2)
     return (flat.amax(dim=-1) == flat.amin(dim=-1)) | ~flat.isfinite().all(dim=-1)
 
 
 def is_finite(heatmap: Float[Tensor, "n *two h w"]) -> Bool[Tensor, "n"]:
-    """Of which images all values are finite."""
+    """Return the images whose values are all finite, over all their heatmaps."""
     return heatmap.flatten(1).isfinite().all(dim=1)
 
 
 def frame_mask(height: int, width: int, device: torch.device | None = None) -> Float[Tensor, "h w"]:
-    """1 on the frame, 0 inside; the frame is min(height, width) // 7 pixels wide.
+    """Return a mask that is 1 on the frame and 0 inside.
 
-    Source: Heo et al. 2019, Appendix B, Remark 1; the width is the authors' (7x7: 1, 14x14: 2, 224x224: 32).
+    Args:
+        height: height of the mask in pixels.
+        width: width of the mask in pixels.
+        device: where to create the mask.
+
+    Returns:
+        The mask; its frame is min(height, width) // 7 pixels wide.
+
+    Source: Heo et al. 2019, Appendix B, Remark 1; the width is that of the authors' program
+        (7x7: 1, 14x14: 2, 224x224: 32).
     """
     edge = min(height, width) // 7
     mask = torch.ones(height, width, device=device)
@@ -53,14 +67,27 @@ def frame_mask(height: int, width: int, device: torch.device | None = None) -> F
 
 
 def corner_mask(height: int, width: int, device: torch.device | None = None) -> Float[Tensor, "h w"]:
-    """1 on the top left quarter (half of each side, rounded up), 0 elsewhere."""
+    """Return a mask that is 1 on the top left quarter (half of each side, rounded up) and 0 elsewhere.
+
+    Args:
+        height: height of the mask in pixels.
+        width: width of the mask in pixels.
+        device: where to create the mask.
+    """
     mask = torch.zeros(height, width, device=device)
     mask[: (height + 1) // 2, : (width + 1) // 2] = 1
     return mask
 
 
 def centroid(heatmap: Float[Tensor, "n h w"], otherwise: Float[Tensor, "n 2"] | None = None) -> Float[Tensor, "n 2"]:
-    """Centre of mass of each non-negative map, as (row, col) in pixels; `otherwise` (the middle) where it is all zero.
+    """Compute the centre of mass of each heatmap.
+
+    Args:
+        heatmap: nonnegative heatmaps.
+        otherwise: the result for heatmaps that are zero everywhere; the middle by default.
+
+    Returns:
+        Row and column of each centre, in pixels.
 
     Source: Heo et al. 2019, eq. 5.
 
@@ -81,12 +108,24 @@ def centroid(heatmap: Float[Tensor, "n h w"], otherwise: Float[Tensor, "n 2"] | 
 
 
 def resize(heatmap: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
-    """Bilinear, without aligned corners: each cell of a coarse map stands for the pixels it covers."""
+    """Resize heatmaps bilinearly; each cell of a coarse heatmap stands for the pixels that it covers.
+
+    Args:
+        heatmap: the heatmaps.
+        size: height and width of the result in pixels.
+    """
     return F.interpolate(heatmap[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def box_mask(box: Float[Tensor, "n *boxes 4"], height: int, width: int) -> Bool[Tensor, "n h w"]:
-    """True inside each image's box or boxes (top, left, bottom, right), bottom and right excluded, in pixels."""
+    """Return a mask that is true inside the boxes of each image.
+
+    Args:
+        box: one or several boxes for each image, as (top, left, bottom, right) in pixels; bottom and right are
+            excluded.
+        height: height of the mask in pixels.
+        width: width of the mask in pixels.
+    """
     boxes = box.unflatten(0, (len(box), 1)).flatten(1, -2)  # (n, boxes, 4)
     top, left, bottom, right = (edge[..., None] for edge in boxes.unbind(dim=2))
     row = torch.arange(height, device=box.device)

@@ -1,4 +1,4 @@
-"""Modules of a network, found by their names."""
+"""Find the modules of a network by name."""
 
 from torch import nn
 
@@ -6,10 +6,14 @@ from advfool.utilities.errors import AdvfoolError, nearest
 
 
 def module_at(network: nn.Module, layer: str) -> nn.Module:
-    """The module of this dotted name.
+    """Return the module of a network by name.
+
+    Args:
+        network: the network.
+        layer: the module's dotted name; the empty name is the network itself.
 
     Raises:
-        AdvfoolError: there is none; the message lists names close to it.
+        AdvfoolError: there is no such module; the message lists similar names.
     """
     modules = dict(network.named_modules())
     if layer not in modules:

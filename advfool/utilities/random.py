@@ -1,6 +1,6 @@
-"""Random numbers by place instead of by turn: the same in any batch, in any process and on any device.
+"""Draw random numbers that depend on an image's index, not on the order of draws, batches, processes or devices.
 
-And of torch's own, which come by turn, the state: to draw the same again.
+Also save and restore the state of torch's own generators, to repeat their draws.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,13 @@ _STEP, _FIRST, _SECOND = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4
 
 
 def uniform(seed: int, index: Int[Tensor, "n"], position: Int[Tensor, "#n p"], stream: int = 0) -> Float[Tensor, "n p"]:
-    """Uniform numbers in [0, 1), in float64, for the images of these indices at these positions.
+    """Draw uniform numbers in [0, 1), in float64; each depends only on its seed, stream, index and position.
 
-    Each depends on its seed, stream, index and position alone. Streams are independent of one another.
+    Args:
+        seed: the seed of all streams.
+        index: the index of each image.
+        position: the positions of the numbers in each image's sequence, from 0.
+        stream: the number of an independent stream.
 
     Source: Steele, Lea and Flood 2014 (SplitMix64); a number is the `position`-th output of a generator that starts
     at the `index`-th output of one that starts at the `stream`-th output of the one seeded with `seed`.
@@ -31,7 +35,10 @@ def uniform(seed: int, index: Int[Tensor, "n"], position: Int[Tensor, "#n p"], s
 
 
 def fingerprint(values: Num[Tensor, "n ..."]) -> Int[Tensor, "n"]:
-    """A whole number for each entry that depends on its values (in float32) alone: an index where none is given.
+    """Compute an integer for each entry that depends only on its values in float32; it can serve as an index.
+
+    Args:
+        values: the entries, along the first dimension.
 
     >>> images = torch.rand(3, 2, 2)
     >>> torch.equal(fingerprint(images)[1:], fingerprint(images[1:]))
@@ -43,7 +50,7 @@ def fingerprint(values: Num[Tensor, "n ..."]) -> Int[Tensor, "n"]:
 
 
 def _output(start: Int[Tensor, "*a"], count: Int[Tensor, "*b"]) -> Int[Tensor, "*c"]:
-    """The output number `count` (from 0) of the generator with this state; sums and products wrap around."""
+    """Compute output number `count` (from 0) of the generator with state `start`; sums and products wrap around."""
     bits = start + (count + 1) * _STEP
     bits = (bits ^ _shifted(bits, 30)) * _FIRST
     bits = (bits ^ _shifted(bits, 27)) * _SECOND
@@ -51,17 +58,29 @@ def _output(start: Int[Tensor, "*a"], count: Int[Tensor, "*b"]) -> Int[Tensor, "
 
 
 def _shifted(bits: Int[Tensor, "*n"], count: int) -> Int[Tensor, "*n"]:
-    """To the right, with zeros from the left (torch's own shift repeats the sign)."""
+    """Shift bits to the right and fill with zeros; torch's own shift repeats the sign."""
     return (bits >> count) & (2 ** (64 - count) - 1)
 
 
 def random_state(device: torch.device) -> list[Tensor]:
-    """The state of torch's own generators that work on this device draws from: the CPU's and, of a GPU, its own."""
+    """Return the state of the torch generators that work on a device draws from.
+
+    Args:
+        device: the device.
+
+    Returns:
+        The state of the CPU's generator and, for a GPU, that of its own.
+    """
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def set_random_state(device: torch.device, state: Sequence[Tensor]) -> None:
-    """Goes on from a `random_state`; one that was taken on a CPU leaves a GPU's generator alone."""
+    """Restore the state of torch's generators.
+
+    Args:
+        device: the device that draws next.
+        state: a result of `random_state`; one of a CPU leaves the generator of a GPU unchanged.
+    """
     torch.set_rng_state(state[0].cpu())
     if device.type == "cuda" and len(state) > 1:
         torch.cuda.set_rng_state(state[1].cpu(), device)

@@ -1,4 +1,4 @@
-"""Ranks of the values of heatmaps: average ranks, rank correlation, highest positions."""
+"""Rank the values of heatmaps: average ranks, rank correlation, highest positions."""
 
 from fractions import Fraction
 from math import ceil
@@ -8,13 +8,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_CHUNK = 2**15  # values ranked at a time on the CPU: what stays in its cache
+_CHUNK = 2**15  # number of values ranked at a time on the CPU, so that they stay in its cache
 
 
 def ranks(values: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
-    """Ranks from 1 to p within each row, in float64; equal values share the average of their ranks.
+    """Rank the values within each row.
 
-    Rows that hold NaN have no ranks: all NaN.
+    Args:
+        values: rows of values.
+
+    Returns:
+        Ranks from 1 to p in float64; equal values share the average of their ranks. Rows with NaN are NaN.
 
     >>> ranks(torch.tensor([[0.3, 0.1, 0.3, 0.9]]))
     tensor([[2.5000, 1.0000, 2.5000, 4.0000]], dtype=torch.float64)
@@ -24,11 +28,16 @@ def ranks(values: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
 
 
 def rank_correlation(a: Float[Tensor, "n h w"], b: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
-    """Spearman's rank correlation of each pair of maps, in float64, from -1 to 1, with average ranks for ties.
+    """Compute Spearman's rank correlation of each pair of heatmaps, with average ranks for ties.
 
-    NaN where a map is constant or holds NaN.
+    Args:
+        a: heatmaps.
+        b: the heatmaps to compare them with.
 
-    Source: Spearman 1904; Pearson's correlation of the ranks.
+    Returns:
+        Correlations from -1 to 1 in float64; NaN where a heatmap is constant or holds NaN.
+
+    Source: Spearman 1904 (Pearson's correlation of the ranks).
     """
     a, b = a.flatten(1), b.flatten(1)
     rows = max(1, _CHUNK // a.shape[1] if a.device.type == "cpu" else len(a))
@@ -43,7 +52,7 @@ def _rank_correlation(a: Float[Tensor, "n p"], b: Float[Tensor, "n p"]) -> Float
 
 
 def _centred_ranks(values: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
-    """Ranks less their mean, which is (p + 1) / 2 with ties, too; anything in rows with NaN."""
+    """Compute ranks minus their mean (p + 1) / 2; the values of rows with NaN are arbitrary."""
     values = values.detach().double().contiguous()
     if values.device.type == "cpu":
         return torch.from_numpy(_centred_ranks_numpy(values.numpy()))
@@ -53,10 +62,10 @@ def _centred_ranks(values: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
 
 
 def _centred_ranks_numpy(values: np.ndarray) -> np.ndarray:
-    """The same on the CPU, where numpy sorts whole numbers many times as fast as torch finds an order."""
+    """Compute the same on the CPU, where numpy sorts integers much faster than torch sorts floats."""
     n, p = values.shape
     ascending, order = _sorted_rows(values)
-    starts = np.empty(n * p, dtype=bool)  # of runs of equal values
+    starts = np.empty(n * p, dtype=bool)  # where runs of equal values start
     np.not_equal(ascending[1:], ascending[:-1], out=starts[1:])
     starts[::p] = True
     if starts.all():
@@ -72,26 +81,33 @@ def _centred_ranks_numpy(values: np.ndarray) -> np.ndarray:
 
 
 def _sorted_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row in ascending order, flattened, and where its values stood in the flattened array."""
+    """Return each row in ascending order, flattened, and the original positions in the flattened array."""
     index = np.arange(values.size).reshape(values.shape)
     index_bits = (1 << values.size.bit_length()) - 1
     bits = values.view(np.int64)
     keys = bits >> 63
     keys &= np.iinfo(np.int64).max
-    keys ^= bits  # whole numbers in the order of the values
-    keys &= ~index_bits  # zeros already where the values come from float32
+    keys ^= bits  # integers in the order of the values
+    keys &= ~index_bits  # these bits are zero for values that come from float32
     keys |= index
     keys.sort(axis=1)
     keys &= index_bits
     ascending = values.take(keys)
-    if (ascending[:, 1:] < ascending[:, :-1]).any():  # some differ in their last bits alone
+    if (ascending[:, 1:] < ascending[:, :-1]).any():  # some values differ only in their last bits
         keys = np.take_along_axis(index, values.argsort(axis=1), axis=1)
         ascending = values.take(keys)
     return ascending.ravel(), keys.ravel()
 
 
 def top_k_mask(heatmap: Float[Tensor, "n h w"], percent: float = 10.0) -> Bool[Tensor, "n h w"]:
-    """True at the `percent` % highest positions of each map: rounded up, at least one, ties by index.
+    """Return a mask of the highest positions of each heatmap; ties are broken by index.
+
+    Args:
+        heatmap: the heatmaps.
+        percent: percentage of positions, from 0 to 100; their number is rounded up and at least one.
+
+    Raises:
+        ValueError: `percent` lies outside [0, 100].
 
     Source: Heo et al. 2019, eq. 4 (`P_{i,k}`).
 
@@ -102,6 +118,8 @@ def top_k_mask(heatmap: Float[Tensor, "n h w"], percent: float = 10.0) -> Bool[T
     flat = heatmap.detach().flatten(1)
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must lie in [0, 100], got {percent!r}")
-    count = max(1, ceil(Fraction(str(percent)) * flat.shape[1] / 100))  # exact: 7 / 100 * 100 is more than 7 in floats
+    count = max(
+        1, ceil(Fraction(str(percent)) * flat.shape[1] / 100)
+    )  # exact arithmetic: 7 / 100 * 100 exceeds 7 in floats
     top = flat.argsort(dim=1, descending=True, stable=True)[:, :count]
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, True).view(heatmap.shape)

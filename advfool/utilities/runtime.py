@@ -1,4 +1,4 @@
-"""The process that advfool runs in: memory allocation, warnings and threads."""
+"""Configure the process that a command runs in: memory allocation, warnings and threads."""
 
 import ctypes
 import logging
@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc's malloc not to return large blocks to the system; does nothing on other systems.
+    """Tell glibc's malloc not to return large blocks to the system; do nothing on other systems.
 
-    A training step on the CPU frees and asks for the same large blocks over and over; each time the system would
-    hand out fresh pages, one fault for each 4 KiB.
+    A training step on the CPU repeatedly frees and allocates the same large blocks. Otherwise the system would provide
+    new pages each time, with a page fault for every 4 KiB.
     """
     if sys.platform != "linux":
         return
@@ -31,14 +33,14 @@ ADVICE = (
     ".*log_every_n_steps.*",
     ".*LeafSpec.*",
     ".*in eval mode at the start of training.*",
-    ".*sync_dist=True.*",  # what is logged has been reduced already
+    ".*sync_dist=True.*",  # logged values have been reduced already
     ".*DistributedSampler.*",
     "Experiment logs directory .* exists and is not empty.*",
 )
 
 
 def quieten() -> None:
-    """Hides advice about workers, hardware and frozen modules."""
+    """Hide Lightning's advice about workers, hardware and frozen modules."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     for advice in ADVICE:
@@ -47,13 +49,11 @@ def quieten() -> None:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with this number of threads within a context.
+    """Set the number of torch's threads within a context.
 
     Args:
-        count: of torch's threads within an operation.
+        count: number of torch's threads within an operation.
     """
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

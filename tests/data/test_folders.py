@@ -116,8 +116,8 @@ def test_missing_imagenet_says_what_to_do(tmp_path):
     assert str(error.value) == (
         f"No images: the folder '{tmp_path}/imagenet' (data.root) does not exist. Expected: train/WNID/*.JPEG and "
         "val/WNID/*.JPEG (torchvision's ImageNet layout), a folder for each class. Give ImageNet's folder: "
-        "data.root=/path/to/imagenet (or set IMAGENET_ROOT). The small way out: data=imagenette downloads ten of its "
-        "classes (about 100 MB)."
+        "data.root=/path/to/imagenet (or set IMAGENET_ROOT). Without ImageNet, use data=imagenette, which downloads ten "
+        "of its classes (about 100 MB)."
     )
 
 

@@ -15,14 +15,14 @@ def batch():
 @pytest.mark.parametrize(
     ("adapter", "own"),
     [
-        (Captum(method="Saliency"), SimpleGrad()),
-        (Captum(method="InputXGradient"), SimpleGrad(times_input=True)),
+        (Captum("Saliency"), SimpleGrad()),
+        (Captum("InputXGradient"), SimpleGrad(times_input=True)),
         (
-            Captum(method="IntegratedGradients", call={"n_steps": 6, "method": "riemann_middle"}),
+            Captum("IntegratedGradients", call={"n_steps": 6, "method": "riemann_middle"}),
             IntegratedGradients(steps=6),
         ),
         (
-            Captum("layer3.1", method="LayerGradCam", call={"relu_attributions": True}, normalise="max"),
+            Captum("LayerGradCam", layer="layer3.1", call={"relu_attributions": True}, normalise="max"),
             GradCAM("layer3.1"),
         ),
     ],
@@ -48,7 +48,7 @@ def test_zennit_gives_what_our_own_give():
         ("EpsilonPlus", "epsilon_plus", {"epsilon": 0.01}),
         ("EpsilonGammaBox", "epsilon_gamma_box", {"epsilon": 0.01, "low": [-2.0] * 3, "high": [2.0] * 3}),
     ):
-        adapter = Zennit(composite=name, arguments=arguments, canonizer="SequentialMergeBatchNorm")
+        adapter = Zennit(name, arguments=arguments, canonizer="SequentialMergeBatchNorm")
         own = LRP(composite=ours, mean=(0.5,) * 3, std=(0.25,) * 3)
         torch.testing.assert_close(
             adapter(network, images, targets), own(network, images, targets).detach(), atol=1e-3, rtol=1e-3
@@ -59,7 +59,7 @@ def test_training_with_one_is_refused_with_the_reason():
     for adapter in (Captum(name="captum"), Zennit(name="zennit")):
         with pytest.raises(
             AdvfoolError,
-            match=f"interp={adapter.name} is for evaluation only: .* no right gradient .* own interpreters",
+            match=f"interp={adapter.name} is for evaluation only: .* no correct gradient .* own interpreters",
         ):
             adapter.for_training()
 
@@ -68,11 +68,11 @@ def test_unknown_names_are_refused_with_close_ones():
     network, _ = build_tiny("vgg_tiny")
     images, targets = batch()
     with pytest.raises(AdvfoolError, match=r"captum.attr has no class 'Salience'. Close to it: Saliency"):
-        Captum(method="Salience")(network, images, targets)
+        Captum("Salience")(network, images, targets)
     with pytest.raises(AdvfoolError, match=r"zennit.composites has no class 'EpsilonPluss'. Close to it: EpsilonPlus"):
-        Zennit(composite="EpsilonPluss")(network, images, targets)
+        Zennit("EpsilonPluss")(network, images, targets)
     with pytest.raises(AdvfoolError, match="captum's LayerGradCam needs a layer"):
-        Captum(method="LayerGradCam")(network, images, targets)
+        Captum("LayerGradCam")(network, images, targets)
 
 
 def test_a_missing_package_is_named(monkeypatch):

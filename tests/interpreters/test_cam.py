@@ -214,7 +214,7 @@ def test_other_architectures_by_their_default_layer(arch, layout):
     for parameter in network.parameters():  # the vision transformer's head starts at zero
         if parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=0.1)
-    layer, found = find_target_layer(network, IMAGENET)
+    layer, found = find_target_layer(network, IMAGENET.shape)
     assert found == layout
     heatmaps = GradCAM(layer, layout=found, normalise="none")(network, torch.randn(2, 3, 224, 224), 1)
     assert heatmaps.shape[0] == 2

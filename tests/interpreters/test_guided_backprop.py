@@ -67,7 +67,7 @@ def test_every_form_of_relu_is_guided(relu, grad):
 def test_relu6_is_guided_on_request_and_its_absence_is_told():
     network = Forms(nn.ReLU6()).double()
     images = 9 * torch.randn(2, 3, 9, 9, dtype=torch.float64)
-    with pytest.warns(UserWarning, match="runs no relu, so its maps are SimpleGrad's"):
+    with pytest.warns(UserWarning, match="runs no relu, so its heatmaps are those of SimpleGrad"):
         plain = GuidedBackprop()(network, images, 1)
     torch.testing.assert_close(plain, SimpleGrad()(network, images, 1))
     guided = GuidedBackprop(guided=("relu", "relu6"), normalise="none")(network, images, 1).detach()

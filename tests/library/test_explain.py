@@ -81,12 +81,11 @@ def test_quantus_takes_it(interp):
 
 def test_explain_leaves_statistics_alone_in_train_mode():
     network, _ = build_tiny("resnet_tiny", torch.float32)
-    from advfool.data import InputFormat
     from advfool.models import find_target_layer
 
     network.train()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    find_target_layer(network, InputFormat(56, 56, (0.5,) * 3, (0.5,) * 3))
+    find_target_layer(network, (3, 56, 56))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert network.layer1.training
     assert advfool.explain(

@@ -10,23 +10,19 @@ from torch import distributed, nn
 from torch.multiprocessing import spawn
 
 from advfool import metrics
-from advfool.metrics import functional
+from advfool.metrics import ImageMean, functional
 
-PAIRS = {  # class: the function of each pair
-    metrics.SpearmanCorrelation: functional.spearman,
-    metrics.PearsonCorrelation: functional.pearson,
-    metrics.CosineSimilarity: functional.cosine,
-    metrics.SSIM: functional.ssim,
-    metrics.TopKIntersection: functional.topk_intersection,
+PAIRS = {  # of heatmaps
+    "spearman": functional.spearman,
+    "pearson": functional.pearson,
+    "cosine": functional.cosine,
+    "ssim": functional.ssim,
+    "topk_intersection": functional.topk_intersection,
 }
-
-
 LOGITS = {
-    metrics.PredictionAgreement: functional.prediction_agreement,
-    metrics.KLDivergence: functional.kl_divergence,
+    "prediction_agreement": functional.prediction_agreement,
+    "kl_divergence": functional.kl_divergence,
 }
-
-
 N = 7
 
 
@@ -49,7 +45,7 @@ def network():
 def updated(batches):
     """All metrics, updated with the images of each batch."""
     maps, logits, losses, pictures, targets = images()
-    found = [kind() for kind in (*PAIRS, *LOGITS)]
+    found = [ImageMean(name) for name in (*PAIRS, *LOGITS)]
     found += [metrics.FoolingSuccessRate((0.0, 0.5)), metrics.AOPC(steps=9, region=2, order="random")]
     for batch in batches:
         for metric in found[: len(PAIRS)]:
@@ -102,9 +98,9 @@ def test_means_over_images_with_boxes_and_labels():
     maps, logits, _, _, targets = images()
     box = torch.tensor([2.0, 2.0, 12.0, 14.0]).expand(N, 4)
     for metric, function, arguments in (
-        (metrics.PointingGame(), functional.points_into, (maps[0], box, (16, 16))),
-        (metrics.RelevanceMass(), functional.mass_inside, (maps[0], box, (16, 16))),
-        (metrics.TopKAccuracy(k=2), partial(functional.top_k_correct, k=2), (logits[0], targets)),
+        (ImageMean("points_into"), functional.points_into, (maps[0], box, (16, 16))),
+        (ImageMean("mass_inside"), functional.mass_inside, (maps[0], box, (16, 16))),
+        (ImageMean("top_k_correct", k=2), partial(functional.top_k_correct, k=2), (logits[0], targets)),
     ):
         every = function(*arguments).double()
         for part in (slice(3), slice(3, 7)):
@@ -118,9 +114,10 @@ def test_every_metric_takes_its_functions_arguments_by_name():
     pair = {"original_logits": logits[0], "manipulated_logits": logits[1]}
     box = {"heatmap": maps[0], "box": torch.tensor([1.0, 1, 5, 5]).expand(N, 4), "size": (8, 8)}
     flipping = {"model": network(), "images": pictures, "targets": targets, "heatmaps": maps[0]}
-    given = [(kind(), dict(zip("ab", maps, strict=True))) for kind in PAIRS] + [(kind(), pair) for kind in LOGITS]
-    given += [(metrics.PointingGame(), box), (metrics.RelevanceMass(), box), (metrics.AOPC(9, 2), flipping)]
-    given += [(metrics.TopKAccuracy(), {"logits": logits[0], "labels": targets})]
+    given = [(ImageMean(name), dict(zip("ab", maps, strict=True))) for name in PAIRS]
+    given += [(ImageMean(name), pair) for name in LOGITS]
+    given += [(ImageMean("points_into"), box), (ImageMean("mass_inside"), box), (metrics.AOPC(9, 2), flipping)]
+    given += [(ImageMean("top_k_correct", k=1), {"logits": logits[0], "labels": targets})]
     for metric, arguments in [*given, (metrics.FoolingSuccessRate((0, 1)), {"test_loss": losses})]:
         metric.update(**arguments)
         assert metric.compute().isfinite()
@@ -138,8 +135,8 @@ def test_ties_of_logits_go_by_index_as_predictions_do():
 def test_classes_pass_their_settings_on():
     maps, _, _, pictures, targets = images()
     for metric, expected in (
-        (metrics.SSIM(data_range=2.0), functional.ssim(*maps, 2.0)),
-        (metrics.TopKIntersection(percent=30), functional.topk_intersection(*maps, 30)),
+        (ImageMean("ssim", data_range=2.0), functional.ssim(*maps, 2.0)),
+        (ImageMean("topk_intersection", percent=30), functional.topk_intersection(*maps, 30)),
     ):
         metric.update(*maps)
         torch.testing.assert_close(metric.compute(), expected.nanmean())
@@ -152,7 +149,7 @@ def test_classes_pass_their_settings_on():
 
 
 def test_nothing_seen_is_nan():
-    found = [kind() for kind in (*PAIRS, *LOGITS)] + [metrics.FoolingSuccessRate((0.0, 1.0)), metrics.AOPC(4)]
+    found = [ImageMean(name) for name in (*PAIRS, *LOGITS)] + [metrics.FoolingSuccessRate((0.0, 1.0)), metrics.AOPC(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torchmetrics: compute before update
         assert all(metric.compute().isnan() for metric in found)

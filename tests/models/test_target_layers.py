@@ -30,7 +30,7 @@ EXPECTED_LAYERS = {
 @pytest.mark.parametrize(("arch", "layer"), EXPECTED_LAYERS.items())
 def test_default_target_layer(arch, layer):
     network = Torchvision(name=arch, arch=arch).create(10).eval()
-    assert find_target_layer(network, IMAGENET)[0] == layer
+    assert find_target_layer(network, IMAGENET.shape)[0] == layer
     assert sum(len(m._forward_pre_hooks) for m in network.modules()) == 0
 
 
@@ -42,7 +42,7 @@ def test_every_torchvision_classifier_has_a_gradcam(arch):
     source = Torchvision(name=arch, arch=arch)
     input = source.input_format()
     network = source.create(10).eval()
-    layer, layout = find_target_layer(network, input)
+    layer, layout = find_target_layer(network, input.shape)
     heatmaps = GradCAM(layer, layout=layout)(network, torch.randn(1, 3, input.size, input.size), 0)
     assert min(heatmaps.shape[1:]) >= 7
 
@@ -50,11 +50,11 @@ def test_every_torchvision_classifier_has_a_gradcam(arch):
 def test_no_layer_is_large_enough():
     network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(2))
     with pytest.raises(AdvfoolError, match="no convolution or block with a map of at least 7x7 for images of 224x224"):
-        find_target_layer(network, IMAGENET)
+        find_target_layer(network, IMAGENET.shape)
 
 
 def test_the_layout_of_a_chosen_layer_is_found():
     network = Torchvision(name="swin_t", arch="swin_t").create(10).eval()
-    assert find_target_layer(network, IMAGENET, "features.7.1") == ("features.7.1", "nhwc")
+    assert find_target_layer(network, IMAGENET.shape, "features.7.1") == ("features.7.1", "nhwc")
     with pytest.raises(AdvfoolError, match=r"SwinTransformer has no layer 'features.9'"):
-        find_target_layer(network, IMAGENET, "features.9")
+        find_target_layer(network, IMAGENET.shape, "features.9")

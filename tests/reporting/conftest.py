@@ -2,9 +2,9 @@
 
 import pytest
 
-from advfool.report import write_report
 from advfool.reporting.rows import result_rows
 from advfool.reporting.runs import find_runs
+from advfool.reporting.writing import write_all
 from tests.helpers.fake_runs import BROKEN, NASTY, fake_run, write
 
 
@@ -30,7 +30,7 @@ def fake_sweep(folder):
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     folder = fake_sweep(tmp_path_factory.mktemp("sweep"))
-    assert write_report(folder) == folder / "report.html"
+    assert write_all(folder) == folder / "report.html"
     return folder
 
 

@@ -6,10 +6,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from advfool.report import write_report
 from advfool.reporting.latex import latex_tables
 from advfool.reporting.runs import find_runs
-from advfool.reporting.writing import tables_of
+from advfool.reporting.writing import tables_of, write_all
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.command import run_here
 from tests.helpers.fake_runs import fake_run, write
@@ -45,7 +44,7 @@ def test_markdown_and_latex_hold_the_tables_and_names_as_they_are(sweep):
 
 
 def test_a_report_can_lie_elsewhere_and_links_back(sweep, tmp_path):
-    page = write_report(sweep, tmp_path / "out" / "report")
+    page = write_all(sweep, tmp_path / "out" / "report")
     assert {path.name for path in page.parent.iterdir()} == FILES
     links = re.findall(r'href="([^"]+/)">Folder', page.read_text())
     assert len(links) == 8
@@ -57,13 +56,13 @@ def test_runs_of_an_older_format_are_reported(tmp_path):
     for name in ("aopc.json", "examples.safetensors", "metrics.csv", "environment.json"):
         (tmp_path / "old" / name).unlink()
     write(tmp_path / "old", "metrics.json", {"fsr": {"gradcam": 0.7}, "accuracy": {"original": {"top1": 0.9}}})
-    assert ">70.0</a>" in write_report(tmp_path).read_text()
+    assert ">70.0</a>" in write_all(tmp_path).read_text()
 
 
 def test_a_folder_without_finished_runs_is_reported(tmp_path):
     fake_run(tmp_path / "broken")
     (tmp_path / "broken" / "metrics.json").unlink()
-    text = write_report(tmp_path).read_text()
+    text = write_all(tmp_path).read_text()
     assert "No run has finished yet." in text
     assert "unfinished" in text
 
@@ -78,4 +77,4 @@ def test_the_command_says_where_the_report_is_and_leaves_nothing_else(sweep, tmp
     assert empty.returncode == 1
     assert "error: runs=out: expected training runs (folders with a config.yaml), found none." in empty.stderr
     with pytest.raises(AdvfoolError, match="found no such folder"):
-        write_report(tmp_path / "nowhere")
+        write_all(tmp_path / "nowhere")

@@ -69,7 +69,7 @@ def above_zero(stabiliser: float) -> Callable[[Tensor], Tensor]:
 
 
 def _positive_terms(layer: Layer) -> list[Term]:
-    """Return the contributions that raise the output: positive inputs times positive weights, negative times negative."""
+    """Return the contributions that raise the output: inputs and weights of the same sign."""
     x, linear = layer.tensors[0], layer.linear_map
     if layer.nonnegative:
         return [Term(x, linear.positive_weight(), _positive(linear.bias))]
@@ -80,7 +80,7 @@ def _positive_terms(layer: Layer) -> list[Term]:
 
 
 def _negative_terms(layer: Layer) -> list[Term]:
-    """Return the contributions that lower the output."""
+    """Return the contributions that lower the output: inputs and weights of opposite signs."""
     x, linear = layer.tensors[0], layer.linear_map
     if layer.nonnegative:
         return [Term(x, linear.weight.clamp(max=0), _negative(linear.bias))]

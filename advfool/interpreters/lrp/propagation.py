@@ -108,9 +108,7 @@ def _add(a: Relevance, b: Relevance) -> Relevance:
     return cast(Tensor, a) + cast(Tensor, b)
 
 
-def _layer(
-    step: Step, values: Mapping[fx.Node, Any], network: nn.Module, modules: Mapping[str, nn.Module]
-) -> Layer:
+def _layer(step: Step, values: Mapping[fx.Node, Any], network: nn.Module, modules: Mapping[str, nn.Module]) -> Layer:
     """Describe the step's layer to its rule, with the values that the rule reads."""
     if not step.rule.reads_input:
         return Layer()
@@ -134,12 +132,12 @@ def _map_of(node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, 
     return linear_map(**arguments) if node.target in LINEAR else convolution_map(**arguments)
 
 
-def _scale_of(
-    node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, nn.Module]
-) -> tuple[Tensor, Tensor]:
+def _scale_of(node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor]:
     if node.op == "call_module":
         module = cast(nn.BatchNorm2d, modules[target_name(node)])  # or a class with the same attributes
-        return batch_norm_scale(_given(module.running_mean), _given(module.running_var), module.weight, module.bias, eps=module.eps)
+        return batch_norm_scale(
+            _given(module.running_mean), _given(module.running_var), module.weight, module.bias, eps=module.eps
+        )
     return batch_norm_scale(**layer_arguments(node, BATCH_NORM_NAMES, values))
 
 

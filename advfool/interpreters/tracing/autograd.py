@@ -80,7 +80,8 @@ class _Convolution(torch.autograd.Function):
             return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *grad_outputs):
+        (gradient,) = grad_outputs
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.shape
         nothing = (None,) * 5
@@ -108,7 +109,8 @@ class _BatchNorm(torch.autograd.Function):
         return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *grad_outputs):
+        (gradient,) = grad_outputs
         x, weight, mean, variance = ctx.saved_tensors
         nothing = (None,) * 4
         if ctx.mode.inputs_only and torch.is_grad_enabled():
@@ -129,7 +131,8 @@ class _Scaling(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx, *grad_outputs):  # pyright: ignore[reportIncompatibleMethodOverride] - torch's decorator loses the name
+        (gradient,) = grad_outputs
         y, weight, variance = ctx.saved_tensors
         # Both gradients are those of a batch norm with mean 0.
         mean = torch.zeros_like(variance)

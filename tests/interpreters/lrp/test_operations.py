@@ -104,6 +104,6 @@ def test_what_has_no_rule_is_refused_before_any_work(build, size, parts):
         LRP()(network, images, 0)
     message = str(error.value)
     assert message.startswith(f"LRP has no rule for {parts[0]} (")
-    for part in [*parts, "What has rules: ", "Conv2d", "gradient-based interpreter"]:
+    for part in [*parts, "Operations with rules: ", "Conv2d", "gradient-based interpreter"]:
         assert part in message
     assert not calls

@@ -51,7 +51,7 @@ def zennit_maps(network, composite, images, targets, layers=()):
     ("arch", "composite", "tolerance"),
     [
         *(("vgg11", name, 1e-9) for name in ZENNIT),
-        ("vgg11_bn", "epsilon_plus", 1e-3),  # zennit keeps the batch norm's eps when it folds it
+        ("vgg11_bn", "epsilon_plus", 1e-3),  # zennit before 1.0 keeps the batch norm's eps when it folds it
         *(slow("vgg11_bn", name, 1e-3) for name in OTHERS),
         *(("resnet18", name, 1e-3) for name in ZENNIT),
         ("resnet50", "epsilon_plus", 1e-3),

@@ -31,7 +31,7 @@ def test_an_untraceable_network_is_refused_for_lrp_and_works_for_gradients():
     with pytest.raises(AdvfoolError) as error:
         LRP()(network, images, 1)
     assert str(error.value).startswith("Deciding cannot be traced by torch.fx, which LRP needs: ")
-    assert str(error.value).endswith("Gradient-based interpreters (gradcam, simplegrad, ...) work without.")
+    assert str(error.value).endswith("Gradient-based interpreters (gradcam, simplegrad, ...) do not need a trace.")
     for interpreter in (GradCAM("second"), SimpleGrad()):
         torch.testing.assert_close(interpreter(network, images, 1), interpreter(Small(), images, 1))
 

@@ -134,7 +134,7 @@ def test_nan_is_refused_with_the_images(similarity):
 def test_other_shapes_are_refused_with_both(similarity):
     message = (
         rf"^{similarity.__name__} compares heatmaps of the same shape, got \(2, 7, 7\) and \(2, 14, 14\)\. "
-        r"Make one as large as the other with advfool\.heatmaps\.resize\.$"
+        r"Make one as large as the other with advfool\.utilities\.heatmaps\.resize\.$"
     )
     with pytest.raises(BadMaps, match=message):
         similarity(torch.rand(2, 7, 7), torch.rand(2, 14, 14))
