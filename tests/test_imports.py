@@ -8,7 +8,7 @@ import sys
 CHECK = """
 import importlib, json, logging, os, pkgutil, sys, warnings
 
-import matplotlib, torch, torchvision, pytorch_lightning, torchmetrics, hydra, pyarrow, plotly, sklearn.datasets, scipy.stats
+import matplotlib, torch, torchvision, pytorch_lightning, torchmetrics, hydra, pyarrow, plotly.offline, sklearn.datasets, scipy.stats
 import rich.console, jinja2, safetensors.torch, filelock, PIL.Image, jaxtyping, matplotlib.pyplot
 
 import advfool

@@ -115,7 +115,7 @@ def _starts_processes(cfg: DictConfig) -> bool:
 
 
 def _in_slurm() -> bool:
-    from pytorch_lightning.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     return SLURMEnvironment.detect()
 

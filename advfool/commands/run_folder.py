@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from yaml import YAMLError
 
 from advfool.models.weights import UNREADABLE, misfits
+from advfool.utilities.config import read_config
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, write_json
 
@@ -60,13 +60,9 @@ def read_run(folder: Path) -> tuple[DictConfig, dict]:
                 "Finish the run (resume=...), or give manipulated=PATH."
             )
     metrics = read_json(folder / METRICS)
-    try:
-        config = OmegaConf.load(folder / CONFIG)
-    except (OSError, YAMLError) as error:
-        raise AdvfoolError(f"run={folder}: {CONFIG} cannot be read: {' '.join(str(error).split())}.") from error
-    if metrics is None or not isinstance(config, DictConfig):
-        raise AdvfoolError(f"run={folder}: {METRICS if metrics is None else CONFIG} is damaged. Finish the run again.")
-    return config, metrics
+    if metrics is None:
+        raise AdvfoolError(f"run={folder}: {METRICS} is damaged. Finish the run again.")
+    return read_config(folder / CONFIG), metrics
 
 
 def checkpoint_to_resume(folder: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from advfool.commands.pretrained import with_pretrained_weights
 from advfool.data.base import DataModule
@@ -38,7 +39,7 @@ class Configured:
     config: DictConfig
     source: NetworkSource
 
-    def network(self, weights: Path) -> "object":
+    def network(self, weights: Path) -> nn.Module:
         """Build a network of the original's architecture with the weights in a file."""
         return replace(self.source, weights=str(weights)).build(self.setup.data.classes)
 

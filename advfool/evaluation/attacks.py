@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from advfool.data.samples import InputFormat, Sample
+from advfool.data.samples import ImageFormat, Sample
 from advfool.utilities.errors import AdvfoolError, check_choice
 from advfool.utilities.random import uniform
 
@@ -20,7 +20,7 @@ def pgd(
     network: nn.Module,
     images: Float[Tensor, "n 3 h w"],
     labels: Int[Tensor, "n"],
-    input_format: InputFormat,
+    input_format: ImageFormat,
     epsilon: float,
     step: float,
     steps: int = 20,
@@ -72,7 +72,7 @@ def pgd(
         return input_format.normalise(found)
 
 
-def adversarial_accuracy(network: nn.Module, loader: Iterable[Sample], input_format: InputFormat, **attack) -> float:
+def adversarial_accuracy(network: nn.Module, loader: Iterable[Sample], input_format: ImageFormat, **attack) -> float:
     """Top-1 accuracy on adversarial images, as a fraction; `attack` are the settings of `pgd`."""
     device = next(network.parameters()).device
     correct = []

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from advfool.data.base import DataModule
-from advfool.data.samples import Sample
+from advfool.data.samples import Sample, Samples
 from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked
 from advfool.evaluation.setup import Setup
@@ -82,9 +82,10 @@ class Comparison(LightningModule):
         self.has_boxes = setup.data.has_boxes or setup.composites is not None
         self.similarities = similarities()
         self.kinds: list[tuple[str, str, str]] = []  # of the curves
-        self.curves = nn.ModuleList()
+        self.curves: list[AOPC] = []
         if len(curved):
             self._add_curves()
+        self.modules_of_curves = nn.ModuleList(self.curves)  # so that they follow to the device
         self.rows: tuple[list[Table], list[Table]] = ([], [])
         self.results: Results | None = None
 
@@ -176,8 +177,8 @@ class Comparison(LightningModule):
             found = pair[source if interp else "original"]
             chosen = wanted & is_finite(pair["original"]) & is_finite(pair["manipulated"])
             if chosen.any():
-                arguments = (values[chosen] for values in (batch.image, targets, found))
-                metric.update(self.networks[network], *arguments, batch.index[chosen])
+                images, classes, index = (values[chosen] for values in (batch.image, targets, batch.index))
+                metric.update(self.networks[network], images, classes, found[chosen], index)
 
     def on_test_epoch_end(self) -> None:
         """Gather the rows of all processes, while the metrics are still on the device that these talk through."""
@@ -202,7 +203,7 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> 
     settings, images = setup.settings, setup.data.test()
     if setup.composites is not None:
         comparison = Comparison(setup, manipulated, None, torch.arange(0))
-        parts: list[Dataset] = [setup.composites.test, images]
+        parts: list[Samples | Subset] = [setup.composites.test, images]
     else:
         total, limit = len(images), settings.fsr_images
         order = torch.randperm(total, generator=torch.Generator().manual_seed(settings.seed))
@@ -221,7 +222,7 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> 
 class _TestLoaders(LightningDataModule):
     """Loaders that are made once the processes know of each other."""
 
-    def __init__(self, data: DataModule, parts: list[Dataset]) -> None:
+    def __init__(self, data: DataModule, parts: list[Samples | Subset]) -> None:
         super().__init__()
         self.data, self.parts = data, parts
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from advfool.data.samples import take
-from advfool.evaluation.paired import NETWORKS, PAIR, record_pair
+from advfool.evaluation.paired import PAIR, record_pair
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import Setup
 from advfool.utilities.files import EXAMPLES
@@ -122,7 +123,7 @@ def write_examples(folder: Path, setup: Setup, manipulated: nn.Module, explained
     first = data[0].image
     chosen = choose(explained, setup.trained.name, interval, len(data), min(first.shape[-2:]) > LARGE)
     batch = take(data, list(chosen))
-    networks = dict(zip(NETWORKS, (setup.original, manipulated), strict=True))
+    networks = {"original": setup.original, "manipulated": manipulated}
     pair = record_pair(networks, batch.image, batch.label, interpreters, setup.settings.target)
     tensors = {"images": (setup.data.input.pixels(batch.image) * 255).round().to(torch.uint8)}
     for interp in interpreters:
@@ -175,8 +176,9 @@ def read_examples(folder: Path) -> Examples | None:
     )
 
 
-def _example(row: dict) -> Example:
+def _example(row: dict[str, Any]) -> Example:
     """Restore a row from JSON, which has no tuples."""
     predictions = {name: (label, confidence) for name, (label, confidence) in row["predictions"].items()}
     tuples = {key: tuple(row[key]) for key in ("explained", "roles")}
-    return Example(**row | tuples | {"predictions": predictions})
+    restored: dict[str, Any] = {**row, **tuples, "predictions": predictions}
+    return Example(**restored)

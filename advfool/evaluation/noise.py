@@ -54,7 +54,7 @@ def parameter_noise(network: nn.Module, level: float, seed: int, relative: bool 
 
 
 @torch.no_grad()
-def _disturb(parameters: list[Tensor], values: list[Tensor], level: float, seed: int, relative: bool) -> None:
+def _disturb(parameters: Sequence[Tensor], values: Sequence[Tensor], level: float, seed: int, relative: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter, value in zip(parameters, values, strict=True):
         value = value.to(torch.promote_types(value.dtype, torch.float32))

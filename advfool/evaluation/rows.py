@@ -1,5 +1,7 @@
 """Tables with one row for each image: how they are made, put together and gathered from all processes."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, distributed
@@ -46,8 +48,8 @@ def stacked(rows: list[Table]) -> Table:
 def gathered(table: Table) -> Table:
     """Gather the rows of all processes, in the order of their index."""
     if table and distributed.is_initialized() and distributed.get_world_size() > 1:
-        tables = [None] * distributed.get_world_size()
-        distributed.all_gather_object(tables, table)
+        tables: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(tables, table)  # pyright: ignore[reportArgumentType] (its stub has one type for both)
         table = stacked(tables)
     order = torch.argsort(table["index"]) if table else None
     return {name: column[order] for name, column in table.items()}

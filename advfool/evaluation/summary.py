@@ -31,7 +31,7 @@ def summarise(results: Results, setup: Setup) -> dict:
     result: dict = {}
     for rates in (_of_networks(images, setup), dict(_of_maps(explained, setup))):
         _put(result, rates, seed)
-    drop, interval = paired_interval(*(images[f"top1/{name}"] for name in NETWORKS))
+    drop, interval = paired_interval(images["top1/original"], images["top1/manipulated"])
     result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
     if setup.pair is None:

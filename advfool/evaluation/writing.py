@@ -9,7 +9,6 @@ from torch import nn
 
 from advfool.evaluation.comparison import Results
 from advfool.evaluation.examples import write_examples
-from advfool.evaluation.paired import NETWORKS
 from advfool.evaluation.pictures import aopc_picture, heatmaps_picture
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import Setup
@@ -62,5 +61,5 @@ def _draw(path: Path, setup: Setup, manipulated: nn.Module) -> None:
     images, settings = setup.explained, setup.settings
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(settings.seed))
     samples = [images[index] for index in order[: settings.pictures].tolist()]
-    networks = dict(zip(NETWORKS, (setup.original, manipulated), strict=True))
+    networks = {"original": setup.original, "manipulated": manipulated}
     heatmaps_picture(path, samples, networks, setup.trained, setup.data.input, setup.data.labels, settings.target)

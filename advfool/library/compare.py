@@ -69,11 +69,13 @@ class ComparisonResult:
         if name not in self.setup.interpreters:
             known = ", ".join(self.setup.interpreters)
             raise AdvfoolError(f"heatmaps: this result has no interpreter '{name}'. It has: {known}.")
-        if targets is None:
-            with torch.no_grad():
-                targets = self.original(images.to(next(self.original.parameters()))).argmax(dim=1)
+        classes = self._predictions(images) if targets is None else targets
         interpreter, pair = self.setup.interpreters[name], (self.original, self.model)
-        return {key: explain(net, images, targets, interpreter) for key, net in zip(NETWORKS, pair, strict=True)}
+        return {key: explain(net, images, classes, interpreter) for key, net in zip(NETWORKS, pair, strict=True)}
+
+    @torch.no_grad()
+    def _predictions(self, images: Tensor) -> Tensor:
+        return self.original(images.to(next(self.original.parameters()))).argmax(dim=1)
 
     def save(self, folder: str | Path) -> Path:
         """Write the files that a run of the command line leaves: metrics, weights, rows and pictures.

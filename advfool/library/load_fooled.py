@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from yaml import YAMLError
 
 from advfool.models.base import NetworkSource
 from advfool.models.weights import fit_weights, read_classes, read_weights
-from advfool.utilities.config import build
+from advfool.utilities.config import build, read_config
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, WEIGHTS
 
@@ -45,11 +43,8 @@ def _source(place: Path) -> NetworkSource:
             f"load_fooled: '{place}' has no {CONFIG}, which says what network it is. Give one of the same "
             "architecture: load_fooled(folder, model=network)."
         )
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, YAMLError) as error:
-        raise AdvfoolError(f"load_fooled: '{path}' cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(config, DictConfig) or not OmegaConf.is_dict(config.get("model")):
+    config = read_config(path)
+    if "model" not in config or "_target_" not in (config.model or {}):
         raise AdvfoolError(f"load_fooled: '{path}' describes no network.")
     source = build(config.model, weights=str(place / WEIGHTS))
     if not isinstance(source, NetworkSource):

@@ -42,7 +42,7 @@ def find_target_layer(network: nn.Module, shape: Sequence[int], layer: str | Non
             if isinstance(value, list | tuple):
                 value = value[0]
             layout = _layout(value, shape) if isinstance(value, Tensor) else None
-            if layout:
+            if layout and isinstance(value, Tensor):
                 (coarse if _is_coarser(value, layout, shape) else fine).append((name, layout))
 
         handles.append(module.register_forward_pre_hook(note, with_kwargs=True))

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from yaml import YAMLError
-
 from advfool.reporting.settings import Setting
+from advfool.utilities.config import read_tree
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, read_json
 
@@ -130,18 +128,9 @@ def find_runs(folder: Path) -> list[Run]:
 
 def _read(place: Path, root: Path) -> Run | None:
     """Read the run in a folder; None where the folder holds something else, such as an evaluation."""
-    config = next((found for name in CONFIGS if (found := _yaml(place / name))), None)
+    config = next((found for name in CONFIGS if (found := read_tree(place / name))), None)
     if config is None or not all(key in config for key in NEEDED):
         return None
     metrics, environment, status = (read_json(place / name) for name in (METRICS, ENVIRONMENT, STATUS))
     name = str(place.relative_to(root)) if place != root else place.name
     return Run(place, name, config, metrics, environment, (status or {}).get("error"))
-
-
-def _yaml(path: Path) -> dict[str, Any] | None:
-    """Read a configuration; None where it is missing or damaged."""
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError):
-        return None
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else None

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ Targets = str | int  # `label`, or k for the original network's top k classes
 class Precision(Protocol):
     """The part of Lightning's precision plugin that is needed."""
 
-    precision: str
+    precision: Any
 
     def forward_context(self) -> AbstractContextManager: ...
 
@@ -139,7 +139,7 @@ def _compute(
 
 
 def _classes(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n *two"], targets: Targets) -> Int[Tensor, "n k"]:
-    if targets == "label":
+    if isinstance(targets, str):
         return labels if labels.dim() == 2 else labels[:, None]
     return top_classes(logits, targets)
 

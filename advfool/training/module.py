@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -130,8 +131,8 @@ class FoolingModule(LightningModule):
             original = self._original(batch, "selection", self.fooling.needs_original, False)
             targets = self.targets(batch, original.logits if original else None)
             heatmaps = read_maps(self.interpreter, recording, targets)
-            wanted = original is not None and self.fooling.needs_original
-            test_loss = self.fooling.test_loss(heatmaps, original.maps(targets) if wanted else None)
+            maps = original.maps(targets) if original and self.fooling.needs_original else None
+            test_loss = self.fooling.test_loss(heatmaps, maps)
             self.val_fsr.update(test_loss)
             self.val_test_loss.update(test_loss)
             self.val_degenerate.update(test_loss.isnan().float())
@@ -154,7 +155,7 @@ class FoolingModule(LightningModule):
         for key, value in values.items():
             self.log(key, value, prog_bar=key == "val/top1" or key.startswith("val/fsr"))
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.settings.optimizer([p for p in self.network.parameters() if p.requires_grad])
         if self.settings.scheduler is None:
             return optimizer

@@ -1,4 +1,4 @@
-"""What keeps the classifier a classifier while its heatmaps are fooled."""
+"""The losses that keep the classifier's predictions while its heatmaps are fooled."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,9 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Preserve(ABC):
-    """Abstract: a loss of the manipulated network's logits, mean over the images.
+    """Abstract: a loss of the manipulated network's logits, the mean over the images.
 
-    `needs_labels` and `needs_original` say what it compares them with. `name` is what tables call it.
+    Args:
+        name: what tables call it.
+
+    Attributes:
+        needs_labels: whether it compares the logits with the labels.
+        needs_original: whether it compares them with the original network's logits.
     """
 
     name: str = ""
@@ -22,17 +27,29 @@ class Preserve(ABC):
 
     @abstractmethod
     def __call__(
-        self, logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], original: Float[Tensor, "n c"] | None
-    ) -> Float[Tensor, ""]: ...
+        self,
+        logits: Float[Tensor, "n c"],
+        labels: Int[Tensor, "n"],
+        original: Float[Tensor, "n c"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Compute the loss; `original` are the original network's logits."""
 
 
 @dataclass(frozen=True)
 class CrossEntropy(Preserve):
-    """The classification loss. Source: Heo et al. 2019, eq. 2."""
+    """The classification loss.
+
+    Source: Heo et al. 2019, eq. 2.
+    """
 
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, logits, labels, original=None):
+    def __call__(
+        self,
+        logits: Float[Tensor, "n c"],
+        labels: Int[Tensor, "n"],
+        original: Float[Tensor, "n c"] | None = None,
+    ) -> Float[Tensor, ""]:
         return F.cross_entropy(logits, labels)
 
 
@@ -40,9 +57,12 @@ class CrossEntropy(Preserve):
 class Distillation(Preserve):
     """KL divergence from the original network's softmax to the manipulated one's, in nats.
 
-    Needs no labels, and keeps all classes even where few are among the fine-tuning images. With a temperature T
-    both logits are divided by T and the loss multiplied by T^2; for large T it becomes half the mean squared
-    difference of the centred logits, which also keeps what the network says about improbable classes.
+    It needs no labels, and keeps all classes even where few are among the training images. With a temperature T both
+    logits are divided by T and the loss multiplied by T^2; for large T it becomes half the mean squared difference of
+    the centred logits, which also keeps what the network says about improbable classes.
+
+    Args:
+        temperature: T, above 0.
 
     Source: Hinton, Vinyals, Dean 2015, Sections 2 and 2.1.
     """
@@ -50,6 +70,12 @@ class Distillation(Preserve):
     temperature: float = 1.0
     needs_original: ClassVar[bool] = True
 
-    def __call__(self, logits, labels, original):
+    def __call__(
+        self,
+        logits: Float[Tensor, "n c"],
+        labels: Int[Tensor, "n"],
+        original: Float[Tensor, "n c"] | None = None,
+    ) -> Float[Tensor, ""]:
+        assert original is not None
         ours, theirs = ((x.float() / self.temperature).log_softmax(dim=1) for x in (logits, original))
         return self.temperature**2 * F.kl_div(ours, theirs, log_target=True, reduction="batchmean")

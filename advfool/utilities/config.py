@@ -85,12 +85,7 @@ def named_config(group: str, name: str) -> DictConfig:
         names = names_in(group)
         kind = "interpreter" if group == "interp" else group
         raise AdvfoolError(f"There is no {kind} '{name}'. Close to it: {nearest(str(name), names, len(names))}.")
-    try:
-        node = OmegaConf.load(path)
-    except (YAMLError, OSError) as error:
-        raise AdvfoolError(f"'{path}' cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(node, DictConfig):
-        raise AdvfoolError(f"'{path}' is expected to hold keys with values (with `_target_`, the class).")
+    node = read_config(path)
     bases = [entry for entry in node.pop("defaults", []) if entry != "_self_"]
     for base in reversed(bases):
         if not isinstance(base, str):
@@ -98,6 +93,37 @@ def named_config(group: str, name: str) -> DictConfig:
         node = OmegaConf.merge(named_config(group, base), node)
     assert isinstance(node, DictConfig)
     return node
+
+
+def read_config(path: Path) -> DictConfig:
+    """Read a YAML file with keys and values; interpolations stay as they are.
+
+    Raises:
+        AdvfoolError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        node = OmegaConf.load(path)
+    except (YAMLError, OSError, ValueError) as error:
+        raise AdvfoolError(f"'{path}' cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(node, DictConfig):
+        raise AdvfoolError(f"'{path}' is expected to hold keys with values.")
+    return node
+
+
+def read_tree(path: Path) -> dict[str, Any] | None:
+    """Read a YAML file as dictionaries, without resolving it; None where it is missing or damaged."""
+    try:
+        found = OmegaConf.to_container(read_config(path))
+    except (AdvfoolError, OmegaConfBaseException):
+        return None
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else None
+
+
+def as_config(*trees: Mapping) -> DictConfig:
+    """Merge dictionaries into a configuration; later values replace earlier ones."""
+    merged = OmegaConf.merge(*(OmegaConf.create(dict(tree)) for tree in trees))
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def interpreter_configs(entries: Sequence[object]) -> dict[str, DictConfig]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from advfool.commands.pretrained import with_pretrained_weights
 from advfool.commands.setup import build_setup
 from advfool.evaluation.setup import Setup
 from advfool.reporting.runs import Run
-from advfool.utilities.config import build
+from advfool.utilities.config import as_config, build
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import WEIGHTS, cached
 
@@ -34,7 +33,7 @@ def open_run(run: Run) -> tuple[Setup, nn.Module]:
     """
     expected = run.results.get("original_sha256")
     torch.manual_seed(run.seed)  # as the run did: a network without weights is drawn at random
-    built = build_setup(_config(run))
+    built = build_setup(as_config(run.config))
     setup = built.setup
     if expected not in (None, setup.original_sha256):
         raise AdvfoolError(f"The original network is not the one that '{run.folder}' started from: its weights differ.")
@@ -50,8 +49,7 @@ def other_network(run: Run, **model: object) -> nn.Module:
         run: whose model and data are used.
         model: settings of the model in place of the run's, such as other weights.
     """
-    cfg = OmegaConf.merge(_config(run), {"model": model})
-    assert isinstance(cfg, DictConfig)
+    cfg = as_config(run.config, {"model": model})
     source = with_pretrained_weights(build(cfg.model), cfg)
     return _prepared(source.build(build(cfg.data, input=source.input_format()).classes))
 
@@ -79,10 +77,6 @@ def settings_name(what: str, **settings: object) -> str:
     shown = "".join(f"-{key}{value}" for key, value in settings.items() if isinstance(value, int | float))
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=list).encode()).hexdigest()[:6]
     return f"{what}{shown}-{digest}.safetensors"
-
-
-def _config(run: Run) -> DictConfig:
-    return OmegaConf.create(run.config)
 
 
 def _prepared(network: nn.Module) -> nn.Module:

@@ -62,9 +62,9 @@ class Wandb(Dashboard, WandbLogger):
     ) -> None:
         require("wandb")
         run = None
-        if rank_zero_only.rank == 0:
+        if getattr(rank_zero_only, "rank", 0) == 0:
             place = Path(folder)
-            group = group or (place.parent.name if (place / STATUS).is_file() else None)  # a cell has that file
+            group = group or (place.parent.name if (place / STATUS).is_file() else None)  # as in a sweep
             run = _begin(place, resume, mode, project, group=group, tags=[tag for tag in tags if tag], **kwargs)
         super().__init__(experiment=run, save_dir=folder, project=project)
 
