@@ -12,7 +12,7 @@ args ?=
 runs ?= runs
 BASE ?=
 
-.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all lint format docs bench golden clean
+.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all check lint types contract format docs bench golden clean
 
 help:  ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 15
@@ -48,15 +48,23 @@ record: setup  ## Takes what the experiments left in runs/ over into experiments
 report: setup  ## report.html of all runs in runs=FOLDER
 	$(BIN)/python -m advfool.report runs=$(runs)
 
-test: setup  ## The tests, of two files at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-
-test-all: setup  ## The tests, with the slow ones: all architectures, the demo's numbers on all tiny networks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --all
+check: lint types contract  ## Style, types, and the walls between the rooms
 
 lint: setup  ## Style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup  ## The type checker, without findings
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+contract: setup  ## The walls between the rooms
+	$(BIN)/lint-imports
+
+test: check  ## All checks, then the tests, of two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-all: check  ## The same with the slow tests: all architectures, the demo's numbers on all tiny networks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --all
 
 format: setup  ## Formats the code and mends what can be mended by itself
 	$(BIN)/ruff check --fix .

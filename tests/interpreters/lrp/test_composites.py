@@ -28,7 +28,7 @@ class WithBody(Sine):
         self.body = Body()
 
 
-@pytest.mark.parametrize("key", [torch.sin, "torch.sin", SineBody, "test_lrp.SineBody"])
+@pytest.mark.parametrize("key", [torch.sin, "torch.sin", SineBody, "tests.helpers.relevance.SineBody"])
 @pytest.mark.parametrize("rule", ["pass", Pass()])
 def test_a_rule_of_the_user(key, rule):
     network, images = Sine().double(), some_images(2, 8)
@@ -54,7 +54,7 @@ class GlobalAverage(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-@pytest.mark.parametrize("key", [Body, "test_lrp.Body"])
+@pytest.mark.parametrize("key", [Body, f"{__name__}.Body"])
 def test_a_rule_for_a_module_of_ones_own(key):
     network, images = WithBody().double(), some_images(2, 8)
     with pytest.raises(AdvfoolError, match="no rule for"):
@@ -77,7 +77,7 @@ def test_a_rule_for_a_method():
     ("build", "parts"),
     [
         (lambda: LRP(rules={torch.sin: "psas"}), ["rules: expected a rule or one of pass, norm, route, got 'psas'."]),
-        (lambda: LRP(rules={"test_lrp.Boddy": "pass"}), ["rules: there is no 'test_lrp.Boddy' to give a rule to"]),
+        (lambda: LRP(rules={"tests.Boddy": "pass"}), ["rules: there is no 'tests.Boddy' to give a rule to"]),
         (lambda: LRP(rules={"no_such_module.Body": "pass"}), ["there is no 'no_such_module.Body'", "No module named"]),
         (lambda: LRP(rules={"sinn": "pass"}), ["a tensor has no method 'sinn'", "need their module"]),
         (lambda: LRP(composite="epsilon"), ["There is no composite 'epsilon'. There are: epsilon_plus, epsilon_al"]),
