@@ -7,8 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from advfool.utilities.config import build, conf_dir
+from advfool.utilities.config import about_a_value, build, conf_dir, leaves, plain, read_config
 
 SPECIAL = {"_target_", "_partial_", "_convert_"}
 
@@ -111,12 +112,68 @@ def test_several_interpreters_are_named_at_once_and_stay_apart():
     names = ["gradcam", "lrp_t", "simplegrad_t", "lrp"]
     for config in ("train", "evaluate"):
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose(config, [f"evaluate_with=[{','.join(names)}]", "evaluate_with.lrp.epsilon=0.5"])
-        built = {name: build(node) for name, node in cfg.evaluate_with.items()}
+            cfg = compose(config, ["evaluate_with=[gradcam,lrp_t,simplegrad_t,{lrp:{epsilon:0.5}}]"])
+        built = {name: build(node) for name, node in cfg.interpreters.items()}
         assert list(built) == [interp.name for interp in built.values()] == names
         assert "0.5" in repr(built["lrp"])
         assert len({repr(interp) for interp in built.values()}) == 4
-    assert choices("evaluate_with") == choices("interp")
+
+
+@pytest.mark.parametrize("interp", choices("interp"))
+def test_every_interpreter_can_be_evaluated_with(interp):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [f"evaluate_with=[{interp}]"])
+        trained = compose("train", [f"interp={interp}"])
+    assert list(cfg.interpreters) == [interp]
+    assert plain(cfg.interpreters[interp]) == plain(trained.interp)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gradcam", "evaluate_with must be a list of names"),
+        ("[gradcamm]", "There is no interpreter 'gradcamm'. Close to it: gradcam, "),
+        ("[gradcam,gradcam]", "expected different names or {name: settings}, got 'gradcam'"),
+        ("[{lrp:{epsilonn:1}}]", "evaluate_with: lrp has no setting epsilonn. It has: layer, "),
+        ("[3]", "expected different names or {name: settings}, got 3"),
+    ],
+)
+def test_what_cannot_be_evaluated_with_is_said(given, message):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [f"evaluate_with={given}"])
+    with pytest.raises(OmegaConfBaseException) as error:
+        _ = cfg.interpreters
+    assert message in str(about_a_value(error.value))
+
+
+def tuned() -> list[str]:
+    return [path.stem for path in sorted((conf_dir() / "tuned" / "digits").glob("*.yaml"))]
+
+
+def tuned_settings(name: str) -> dict[str, object]:
+    """The settings in a file of conf/tuned, with those of the files that it is based on."""
+    node = read_config(conf_dir() / "tuned" / f"{name}.yaml")
+    based_on = [tuned_settings(base) for base in node.pop("defaults", [])]
+    return {path: value for found in (*based_on, dict(leaves(plain(node)))) for path, value in found.items()}
+
+
+@pytest.mark.parametrize("name", tuned())
+def test_tuned_settings_are_of_what_exists_and_are_picked_up(name):
+    parts = name.split("-")
+    groups = ("fooling",) if len(parts) == 1 else ("model", "fooling", "interp")
+    chosen = dict(zip(groups, parts, strict=True))
+    for group, choice in chosen.items():
+        assert choice in choices(group)
+    if len(parts) == 1:  # of every run of a fooling that has no file of its own
+        chosen |= {"model": "resnet_tiny", "interp": "ig"}
+    settings, overrides = tuned_settings(f"digits/{name}"), [f"{group}={choice}" for group, choice in chosen.items()]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        found = compose("train", overrides)
+        explicit = compose("train", [*overrides, *(f"++{path}=0.125" for path in settings)])
+    assert settings
+    for path, value in settings.items():
+        assert OmegaConf.select(found, path) == value, path
+        assert OmegaConf.select(explicit, path) == 0.125, path  # the command line wins
 
 
 def test_all_published_hyperparameters_are_those_of_table_4():

@@ -17,6 +17,7 @@ from tests.helpers.command import SMALL, metrics_of, run, without_times
 from tests.helpers.data import RandomData
 from tests.helpers.interpreters import INTERPRETERS
 from tests.helpers.networks import TINY, build_tiny
+from tests.helpers.setups import make_setup
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -96,10 +97,11 @@ def test_attacks_and_noise_are_those_of_the_cpu():
     there = pgd(copy.deepcopy(network).cuda(), images.cuda(), labels.cuda(), form, **attack)
     assert (there.cpu() - pgd(network, images, labels, form, **attack)).abs().max() < 1e-9
 
-    networks = [network.float(), copy.deepcopy(network)]
-    arguments = (RandomData(), GradCAM(layer), Location(), (0, 0.2))
-    here = noise_curve(*networks, *arguments)
-    there = noise_curve(*(each.cuda() for each in networks), *arguments)
+    network, manipulated = network.float(), copy.deepcopy(network)
+    setup = make_setup(network, GradCAM(layer), Location(), RandomData())
+    here = noise_curve(setup, manipulated, (0, 0.2))
+    network.cuda()
+    there = noise_curve(setup, manipulated.cuda(), (0, 0.2))
     for name, curve in here.items():
         assert torch.equal(curve.accuracy, there[name].accuracy)
         assert torch.equal(curve.fsr, there[name].fsr)

@@ -24,7 +24,7 @@ FAST = {
     "fig4a": ["+scale.measure.aopc.replacement=zero", "scale.measure.aopc.images=6", "scale.measure.aopc.steps=3"],
     "fig4b": ["scale.measure.noise={levels:[0,0.2],draws:2,images:20}"],
     "fig4c": ["scale.measure.pgd={images:8,epsilon:0.01,step:0.005,steps:2}", "+scale.measure.plain.weights=null"],
-    "fig5b": ["evaluate_with.smoothgrad.samples=2"],
+    "fig5b": ["evaluate_with=[simplegrad,{smoothgrad: {samples: 2}}]"],
 }
 
 

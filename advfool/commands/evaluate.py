@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from advfool.commands.objectives import headline
 from advfool.commands.run_folder import read_run, write_config, write_environment
 from advfool.commands.schema import EvaluateKeys, RunKeys, keys_of
-from advfool.commands.setup import build_setup
+from advfool.commands.setup import build_setup, settings_from
 from advfool.evaluation.console import print_results
 from advfool.evaluation.writing import write_results
 from advfool.library.compare import run_comparison
@@ -36,6 +36,7 @@ def evaluate(cfg: DictConfig) -> float:
     keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
     cfg, manipulated, expected = _what_to_evaluate(cfg)
+    settings_from(cfg)  # what is out of range is an error before anything is built
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     configured = build_setup(cfg)
     setup = configured.setup

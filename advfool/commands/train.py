@@ -11,7 +11,7 @@ from torch import nn
 
 from advfool.commands.evaluate import measuring_trainer
 from advfool.commands.run_folder import check_resumable, checkpoint_to_resume, write_config, write_environment
-from advfool.commands.setup import build_setup, training_from
+from advfool.commands.setup import build_setup, settings_from, training_from
 from advfool.evaluation.console import print_results
 from advfool.evaluation.writing import write_results
 from advfool.library.fool import run_fooling
@@ -46,6 +46,7 @@ def train(cfg: DictConfig, write_report: ReportWriter | None = None) -> dict:
     keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = checkpoint_to_resume(cfg.resume) if cfg.resume else None
+    settings_from(cfg)  # what is out of range is an error before anything is built
     training = training_from(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     configured = build_setup(cfg)

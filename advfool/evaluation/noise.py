@@ -98,12 +98,18 @@ def noise_curve(
         a curve for each network, by its name.
 
     Raises:
-        AdvfoolError: there is nothing to measure.
+        AdvfoolError: there is nothing to measure, or it does not fit the fooling.
     Source: Heo et al. 2019, Figure 4(b).
     """
     for name, count in (("level", len(levels)), ("draw", draws), ("image", 1 if images is None else images)):
         if count < 1:
             raise AdvfoolError(f"Parameter noise is measured with at least one {name}, got {count}.")
+    active, given = setup.fooling.needs_composites, setup.composites is not None
+    if active != given:
+        raise AdvfoolError(
+            f"composites must be {'given' if active else 'None'} for {type(setup.fooling).__name__}, got "
+            f"{'some' if given else 'None'}: active fooling, and it alone, is measured on them."
+        )
     seed, test = setup.settings.seed, setup.data.test()
     networks = dict(zip(NETWORKS, (setup.original.eval(), manipulated.eval()), strict=True))
     ordinary = Subset(test, some_of(len(test), images, seed))

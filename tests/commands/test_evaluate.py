@@ -135,7 +135,7 @@ def test_expected_errors_are_a_message(trained, tmp_path, overrides, message):
 
 
 def test_an_interpreter_that_cannot_explain_the_network_is_an_error_if_it_was_asked_for(tmp_path):
-    options = [*SMALL, "trainer.max_steps=1", *QUICK, "evaluate_with.lrp_t.layer=x"]
+    options = [*SMALL, "trainer.max_steps=1", *QUICK, "evaluate_with=[{lrp_t: {layer: x}}]"]
     done = run(tmp_path / "run", *options)
     assert done.returncode == 1
     assert "error: evaluate_with=lrp_t: ResNetTiny has no layer 'x'." in done.stderr

@@ -24,7 +24,7 @@ def digits(cache):
 
 
 def test_a_fooling_takes_the_datas_pair_where_it_names_no_class(cache, digits):
-    from advfool.commands.setup import with_classes
+    from advfool.evaluation.assembly import with_classes
 
     data = DigitsModule(FORMAT, cache, pair=[3, "8"])
     fooling = with_classes(Active(), data)
@@ -40,7 +40,7 @@ def test_a_fooling_takes_the_datas_pair_where_it_names_no_class(cache, digits):
 
 @pytest.mark.parametrize("pair", [[3], [3, 8, 5]])
 def test_a_pair_is_two_classes(cache, pair):
-    from advfool.commands.setup import with_classes
+    from advfool.evaluation.assembly import with_classes
 
     with pytest.raises(AdvfoolError, match="data.pair"):
         with_classes(Active(), DigitsModule(FORMAT, cache, pair=pair))
@@ -49,20 +49,21 @@ def test_a_pair_is_two_classes(cache, pair):
 def assembled(*overrides):
     from hydra import compose, initialize_config_dir
 
-    from advfool.commands.setup import assemble
+    from advfool.commands.setup import build_setup
 
     options = ["model=resnet_tiny", "model.weights=null", "fooling=active", "evaluate_with=[]"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", [*options, *overrides])
-    return assemble(cfg), cfg
+    configured = build_setup(cfg)
+    return configured.setup, configured.config
 
 
 def test_active_fooling_needs_no_other_setting(cache):
-    from advfool.commands.train import _module
+    from advfool.commands.setup import training_from
 
-    parts, cfg = assembled(f"cache={cache}")
-    assert (cfg.fooling.c1, cfg.fooling.c2) == (1, 8)
-    assert _module(cfg, parts).fooling == parts.fooling
+    setup, cfg = assembled(f"cache={cache}")
+    assert (cfg.fooling.c1, cfg.fooling.c2) == (setup.fooling.c1, setup.fooling.c2) == (1, 8)
+    training_from(cfg).check(setup)
 
 
 def test_missing_classes_are_an_error_before_the_start(tmp_path):
@@ -70,10 +71,10 @@ def test_missing_classes_are_an_error_before_the_start(tmp_path):
         for label in ("cat", "dog", "emu"):
             make_photos(tmp_path / split / label, count)
     options = ["data=imagefolder", f"data.root={tmp_path}", "data.workers=0", f"cache={tmp_path}"]
-    parts, cfg = assembled(*options, "fooling.c1=dog", "fooling.c2=0", "fooling.train=6", "fooling.test=4")
-    assert (cfg.fooling.c1, cfg.fooling.c2) == (parts.fooling.c1, parts.fooling.c2) == (1, 0)
-    assert [len(split) for split in parts.composites] == [6, 4, 4]
-    assert parts.composites.test.classes == (1, 0)
+    setup, cfg = assembled(*options, "fooling.c1=dog", "fooling.c2=0", "fooling.train=6", "fooling.test=4")
+    assert (cfg.fooling.c1, cfg.fooling.c2) == (setup.fooling.c1, setup.fooling.c2) == (1, 0)
+    assert [len(split) for split in setup.composites] == [6, 4, 4]
+    assert setup.composites.test.classes == (1, 0)
     for overrides, message in (
         ([], "fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=..."),
         (["fooling.c1=dog", "fooling.c2=eel"], "There is no class 'eel' among the 3 of the data."),

@@ -1,4 +1,4 @@
-"""Sweeps: cells that are finished are skipped, broken ones go on, failing ones are told of at the end."""
+"""Sweeps: finished runs are skipped, interrupted ones resumed, failures summarised at the end."""
 
 import json
 import math
@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 
 from advfool.commands.cli import _slurm_process
+from advfool.commands.schema import settings_of
 from advfool.commands.status import Status
-from advfool.commands.sweep import _settings, other_settings, run_cell
+from advfool.commands.sweep import other_settings, run_in_sweep
 from advfool.reporting.runs import find_runs
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.callbacks import INTERRUPT
@@ -56,9 +57,9 @@ def swept(tmp_path_factory):
 def test_a_failing_cell_stops_no_other_and_is_told_of_at_the_end(swept):
     folder, result, _ = swept
     assert result.returncode == 1
-    assert "3 cells in" in result.stderr
+    assert "3 runs in" in result.stderr
     assert "2 finished, 1 failed." in result.stderr
-    told = result.stderr[result.stderr.index("3 cells in") :]
+    told = result.stderr[result.stderr.index("3 runs in") :]
     assert f"failed: {cell(folder, -1).name}" in told
     assert "seed must be an integer from 0 to 2^32 - 1, got -1." in told
     assert f"log: {cell(folder, -1)}/train.log" in told
@@ -86,7 +87,7 @@ def test_finished_cells_are_skipped(swept):
     os.utime(cell(folder, 0) / "metrics.json", ns=(0, 0))
     result = sweep(folder, "seed=0,1,2")
     assert result.returncode == 0, result.stderr
-    assert "3 cells in" in result.stderr
+    assert "3 runs in" in result.stderr
     assert "1 finished, 2 finished before." in result.stderr
     assert (cell(folder, 0) / "metrics.json").stat().st_mtime_ns == 0  # not written again
     assert status(folder, 0)["outcome"] == "skipped"
@@ -112,13 +113,13 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
     first = sweep(tmp_path / "broken", *cells)
     monkeypatch.delenv("INTERRUPT_AT")
     assert first.returncode == 130
-    assert "1 cells in" in first.stderr
-    assert "1 broken off." in first.stderr
-    assert "Interrupted. A sweep goes on when the command is given again" in first.stderr
+    assert "1 runs in" in first.stderr
+    assert "1 interrupted." in first.stderr
+    assert "Interrupted. To resume: give the command of a sweep again" in first.stderr
     assert find_runs(tmp_path / "broken")[0].state == "unfinished"
     again = sweep(tmp_path / "broken", *cells)
     assert again.returncode == 0, again.stderr
-    assert "Going on with the training that was interrupted" in (cell(tmp_path / "broken", 0) / "train.log").read_text()
+    assert "Resuming the training that was interrupted" in (cell(tmp_path / "broken", 0) / "train.log").read_text()
     for seed in (0, 1):
         one, other = (cell(tmp_path / name, seed) for name in ("whole", "broken"))
         assert without_times(metrics_of(one)) == without_times(metrics_of(other))
@@ -153,8 +154,8 @@ def test_ctrl_c_ends_a_sweep_of_several_processes_and_leaves_what_goes_on(tmp_pa
 
 
 def test_settings_of_callbacks_that_change_the_result_tell_cells_apart():
-    names = [other_settings([f"callbacks.{setting}"]) for setting in (
-        "free_adversarial.epsilon=0.01", "free_adversarial.epsilon=0.02", "early_stop.stopping_threshold=0.9",
+    names = [other_settings([f"callbacks.{setting}"], _root_=cell_config()) for setting in (
+        "free_adversarial.epsilon=0.01", "free_adversarial.epsilon=0.02", "divergence.max_accuracy_drop=0.9",
         "snapshots.every_n_validations=1", "map_metrics.every_n_validations=1",
     )]  # fmt: skip
     assert len(set(names[:3])) == 3
@@ -163,47 +164,51 @@ def test_settings_of_callbacks_that_change_the_result_tell_cells_apart():
 
 
 def cell_config(**settings) -> DictConfig:
-    callbacks = {"free_adversarial": {"epsilon": 0.01}, "snapshots": {"images": 4}}
+    callbacks = {
+        "free_adversarial": {"_target_": "advfool.training.adversarial.FreeAdversarialTraining", "epsilon": 0.01},
+        "snapshots": {"_target_": "advfool.training.callbacks.HeatmapSnapshots", "images": 4},
+        "map_metrics": {"_target_": "advfool.training.callbacks.MapMetrics"},
+    }
     return OmegaConf.create({"resume": None, "seed": 0, "callbacks": callbacks} | settings)
 
 
 def test_a_cell_of_another_attack_is_refused_and_one_that_shows_more_is_not(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
-    Status(tmp_path).write("finished", _settings(cell_config()))
+    Status(tmp_path).write("finished", settings_of(cell_config()))
     other = cell_config()
     other.callbacks.free_adversarial.epsilon = 0.02
-    assert run_cell(lambda cfg: "ran", other, tmp_path, lambda _: "read") != "read"
+    assert run_in_sweep(lambda cfg: "ran", other, tmp_path, lambda _: "read") != "read"
     assert "free_adversarial.epsilon 0.01 -> 0.02" in json.loads((tmp_path / "status.json").read_text())["error"]
     shown = cell_config()
     shown.callbacks.snapshots.images = 9
-    assert run_cell(lambda cfg: "ran", shown, tmp_path, lambda _: "read") == "read"
+    assert run_in_sweep(lambda cfg: "ran", shown, tmp_path, lambda _: "read") == "read"
 
 
 def test_what_a_failed_cell_left_is_not_gone_on_with_under_other_settings(tmp_path):
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.touch()
-    Status(tmp_path).fail("diverged", _settings(cell_config(seed=1)))
+    Status(tmp_path).fail("diverged", settings_of(cell_config(seed=1)))
 
     def broken_off(cfg):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cell(broken_off, cell_config(), tmp_path, str)
+        run_in_sweep(broken_off, cell_config(), tmp_path, str)
     assert not last.exists()
-    assert run_cell(lambda cfg: cfg.resume, cell_config(), tmp_path, str) is None
+    assert run_in_sweep(lambda cfg: cfg.resume, cell_config(), tmp_path, str) is None
 
 
 def test_a_refusal_changes_nothing_of_what_was_broken_off(tmp_path):
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.touch()
-    Status(tmp_path).write("running", _settings(cell_config()))
+    Status(tmp_path).write("running", settings_of(cell_config()))
     wrong = [cell_config(seed=2), cell_config(seed=2), cell_config(other="${nowhere}"), cell_config(seed=2)]
     for cfg in wrong:
-        assert math.isnan(run_cell(lambda cfg: "ran", cfg, tmp_path, str))
+        assert math.isnan(run_in_sweep(lambda cfg: "ran", cfg, tmp_path, str))
         assert json.loads((tmp_path / "status.json").read_text())["outcome"] == "failed"
-    assert run_cell(lambda cfg: cfg.resume, cell_config(), tmp_path, str) == str(tmp_path)
+    assert run_in_sweep(lambda cfg: cfg.resume, cell_config(), tmp_path, str) == str(tmp_path)
     assert last.exists()
 
 
@@ -211,7 +216,7 @@ def test_a_cell_with_numbers_that_json_lacks_fails_by_itself(tmp_path):
     def refuse(cfg):
         raise AdvfoolError("fool_weight is infinite")
 
-    assert math.isnan(run_cell(refuse, cell_config(fool_weight=math.inf), tmp_path, str))
+    assert math.isnan(run_in_sweep(refuse, cell_config(fool_weight=math.inf), tmp_path, str))
     assert json.loads((tmp_path / "status.json").read_text())["settings"]["fool_weight"] == "inf"
 
 
@@ -230,7 +235,7 @@ def test_a_killed_worker_ends_the_sweep_with_its_account_and_report(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "2 cells in" in done.stderr
+    assert "2 runs in" in done.stderr
     assert "It goes on when the command is given again." in done.stderr
     assert (tmp_path / "cells" / "report.html").exists()
 
@@ -249,7 +254,7 @@ def slurm_process(rank: int, job: int, folder: Path, results) -> None:
         return cfg.resume
 
     cfg = OmegaConf.create({"resume": None, "seed": 0})
-    results.put((rank, run_cell(task, cfg, folder, lambda _: "read", rank)))
+    results.put((rank, run_in_sweep(task, cfg, folder, lambda _: "read", rank)))
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -274,7 +279,10 @@ def test_the_processes_that_slurm_starts_for_a_cell_run_it_together(tmp_path, be
 
 
 def test_names_are_safe_and_tell_cells_apart():
-    name = other_settings(["model.weights=/a b/c.pt", "interp.layer='x'", "data.root=/somewhere", "seed=1"])
+    data = {"_target_": "advfool.data.FolderModule", "root": "photos"}
+    name = other_settings(
+        ["model.weights=/a b/c.pt", "interp.layer='x'", "data.root=/somewhere", "seed=1"], _root_=cell_config(data=data)
+    )
     assert re.fullmatch(r",interp\.layer=_x_,model\.weights=_a_b_c\.pt-[0-9a-f]{8}", name)
     long = [other_settings([f"model.weights={'w' * 300}{end}"]) for end in "ab"]
     assert len(set(long)) == 2

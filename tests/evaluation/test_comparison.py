@@ -9,13 +9,16 @@ from pytorch_lightning import Trainer
 from advfool.data import DigitsModule, InputFormat
 from advfool.data.composites import composite_splits
 from advfool.data.samples import take
-from advfool.evaluation.comparison import AOPCSettings, _stack, compare
+from advfool.evaluation.comparison import compare_networks
+from advfool.evaluation.rows import stacked
+from advfool.evaluation.setup import AOPCSettings
 from advfool.evaluation.summary import summarise
 from advfool.foolings import Active, Location, TopK
 from advfool.interpreters import GradCAM, SimpleGrad
 from advfool.metrics.functional import spearman
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_setup
 from tests.helpers.similarity import SIMILARITIES
 
 
@@ -44,11 +47,13 @@ def run(digits, networks, fooling, composites=None, **options):
         enable_progress_bar=False,
         inference_mode=False,
     )
-    return compare(trainer, digits, first, second, interps, fooling, "label", composites=composites, **options), interps
+    setup = make_setup(first, interps, fooling, digits, composites, **options)
+    return compare_networks(setup, second, trainer), setup
 
 
 def test_every_row_is_what_the_parts_say(digits, networks):
-    results, interps = run(digits, networks, TopK(), measured=10)
+    results, setup = run(digits, networks, TopK(), fsr_images=10)
+    interps = list(setup.interpreters.values())
     assert results.images["index"].tolist() == list(range(25))
     measured = results.explained["index"]
     assert len(measured) == 10
@@ -69,10 +74,11 @@ def test_every_row_is_what_the_parts_say(digits, networks):
 
 def test_active_fooling_is_measured_on_composites_and_accuracy_on_images(digits, networks):
     splits = composite_splits(digits, (3, 8), 20, 12)
-    results, _ = run(digits, networks, Active(), splits.test)
+    results, setup = run(digits, networks, Active(), splits)
     assert len(results.explained["index"]) == 12
     assert len(results.images["index"]) == 25
-    summary = summarise(results, ["gradcam", "simplegrad"], Active(), digits.classes, (3, 8))
+    summary = summarise(results, setup)
+    assert summary["pair"] == {"c1": "3", "c2": "8"}
     for key in ("fsr", "fsr_before", "degenerate", "spearman"):
         assert set(summary[key]["gradcam"]) == {"c1", "c2"}
     assert set(summary["test_loss"]["gradcam"]["manipulated"]) == {"c1", "c2"}
@@ -88,7 +94,7 @@ def test_active_fooling_is_measured_on_composites_and_accuracy_on_images(digits,
 
 def test_aopc_curves_of_both_networks_and_maps(digits, networks):
     settings = AOPCSettings(images=9, steps=5, region=8)
-    results, _ = run(digits, networks, Location(), aopc=settings)
+    results, setup = run(digits, networks, Location(), aopc=settings)
     sources = [("gradcam", "original"), ("gradcam", "manipulated"), ("", "random")]
     expected = {(interp, network, source) for interp, source in sources for network in ("original", "manipulated")}
     assert set(results.aopc) == expected
@@ -97,18 +103,18 @@ def test_aopc_curves_of_both_networks_and_maps(digits, networks):
         assert curve.points[0] == 0
         assert curve.value == pytest.approx(sum(curve.points) / 6)
         assert curve.interval[0] <= curve.value <= curve.interval[1]
-    summary = summarise(results, ["gradcam", "simplegrad"], Location(), digits.classes)
+    summary = summarise(results, setup)
     assert set(summary["aopc"]) == set(summary["ci95"]["aopc"]) == {"gradcam", "random"}
 
 
 def test_too_many_aopc_steps_are_refused_before_the_start():
     with pytest.raises(AdvfoolError, match=r"aopc\.steps=50: an image of 56x56 has 49 regions of 8x8\."):
-        AOPCSettings(images=1, steps=50, region=8).check(56, [])
-    AOPCSettings(images=0, steps=50, region=8).check(56, [])
+        AOPCSettings(images=1, steps=50, region=8).check((56, 56), [])
+    AOPCSettings(images=0, steps=50, region=8).check((56, 56), [])
 
 
 def test_columns_a_batch_lacks_are_nan():
-    rows = _stack([{"index": torch.tensor([0]), "x": torch.tensor([1.0])}, {"index": torch.tensor([1])}])
+    rows = stacked([{"index": torch.tensor([0]), "x": torch.tensor([1.0])}, {"index": torch.tensor([1])}])
     assert rows["x"][0] == 1
     assert rows["x"][1].isnan()
 
@@ -127,7 +133,8 @@ def test_maps_that_are_not_finite_have_no_similarity_and_no_curve(digits, networ
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
     trainer = Trainer(accelerator="cpu", **options)
     interp, settings = Broken(layer, name="broken"), AOPCSettings(images=25, steps=2, region=8)
-    results = compare(trainer, digits, first, second, [interp], TopK(), "label", aopc=settings)
+    setup = make_setup(first, interp, TopK(), digits, aopc=settings)
+    results = compare_networks(setup, second, trainer)
     broken = results.explained["label"] == 3
     assert broken.any()
     for name in SIMILARITIES:
@@ -135,7 +142,7 @@ def test_maps_that_are_not_finite_have_no_similarity_and_no_curve(digits, networ
     assert results.explained["degenerate/broken/manipulated"][broken].all()
     assert all(torch.tensor(curve.points).isfinite().all() for curve in results.aopc.values())
     assert len(results.aopc) == 6
-    result = summarise(results, ["broken"], TopK(), digits.classes)
+    result = summarise(results, setup)
     assert result["undefined"]["spearman"]["broken"] >= broken.float().mean()
 
     @dataclass(frozen=True)
@@ -143,6 +150,7 @@ def test_maps_that_are_not_finite_have_no_similarity_and_no_curve(digits, networ
         def read(self, recording, targets):
             return torch.full_like(super().read(recording, targets), torch.nan)
 
-    results = compare(trainer, digits, first, second, [Useless(layer, name="no")], TopK(), "label", aopc=settings)
+    setup = make_setup(first, Useless(layer, name="no"), TopK(), digits, aopc=settings)
+    results = compare_networks(setup, second, trainer)
     assert results.aopc == {}
-    json.dumps(summarise(results, ["no"], TopK(), digits.classes), allow_nan=False)
+    json.dumps(summarise(results, setup), allow_nan=False)

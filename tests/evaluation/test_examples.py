@@ -4,12 +4,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from advfool.data.composites import CompositeSplits
 from advfool.data.samples import InputFormat, Sample, Samples, take
-from advfool.evaluation.examples import FILE, choose, read_examples, write_examples
+from advfool.evaluation.examples import choose, read_examples, write_examples
 from advfool.foolings import Active, Location
 from advfool.interpreters import GradCAM, SimpleGrad
+from advfool.utilities.files import EXAMPLES
 from tests.helpers.command import SMALL, run
+from tests.helpers.data import HALF, RandomData
 from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_setup
 
 INTERVAL = (0.0, 0.2)
 
@@ -74,7 +78,21 @@ class Noise(Samples):
         return Sample(self.images[index], label, torch.tensor(index), torch.zeros(*label.shape, 4))
 
 
-def keep(folder, data, fooling, target="label", size=56):
+class NoiseData(RandomData):
+    """The test images are `images`."""
+
+    labels = tuple(f"digit {c}" for c in range(10))
+
+    def __init__(self, images):
+        super().__init__()
+        size = images.images.shape[-1]
+        self.images, self.input = images, InputFormat(size, size, HALF, (0.25,) * 3)
+
+    def test(self):
+        return self.images
+
+
+def keep(folder, data, fooling, target="label"):
     networks = {name: build_tiny("resnet_tiny", torch.float32)[0] for name in ("original", "manipulated")}
     with torch.no_grad():
         for parameter in networks["manipulated"].parameters():
@@ -83,10 +101,10 @@ def keep(folder, data, fooling, target="label", size=56):
     explained = {"index": torch.arange(len(data))}
     for end in ("/c1", "/c2") if data.classes else ("",):
         explained[f"test_loss/gradcam/manipulated{end}"] = torch.rand(len(data))
-    form = InputFormat(size, size, (0.5,) * 3, (0.25,) * 3)
-    labels = [f"digit {c}" for c in range(10)]
-    write_examples(folder, data, explained, networks, readers, fooling, form, labels, target)
-    return networks, readers, form
+    module, composites = NoiseData(data), CompositeSplits(data, data, data) if data.classes else None
+    setup = make_setup(networks["original"], readers, fooling, module, composites, target=target)
+    write_examples(folder, setup, networks["manipulated"], explained)
+    return networks, readers, module.input
 
 
 def test_maps_and_losses_are_those_of_the_images_that_are_kept(tmp_path):
@@ -127,25 +145,25 @@ def test_the_predicted_class_can_be_explained(tmp_path):
 
 
 def test_a_file_of_large_images_stays_below_a_megabyte_besides_maps_at_the_images(tmp_path):
-    keep(tmp_path, Noise(12, 224), Location(interval=INTERVAL), size=224)
+    keep(tmp_path, Noise(12, 224), Location(interval=INTERVAL))
     kept = read_examples(tmp_path)
     assert 3 <= len(kept.rows) <= 6
     at_images = sum(kept.maps["simplegrad", name].nbytes for name in ("original", "manipulated"))
-    assert (tmp_path / FILE).stat().st_size - at_images < 1_000_000
+    assert (tmp_path / EXAMPLES).stat().st_size - at_images < 1_000_000
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10", b"\x02\0\0\0\0\0\0\0{}", None])
 def test_what_is_missing_or_was_cut_off_is_none(tmp_path, content):
     if content is not None:
-        (tmp_path / FILE).write_bytes(content)
+        (tmp_path / EXAMPLES).write_bytes(content)
     assert read_examples(tmp_path) is None
 
 
 def test_a_cut_file_is_none(tmp_path):
     keep(tmp_path, Noise(5, 56), Location(interval=INTERVAL))
-    whole = (tmp_path / FILE).read_bytes()
+    whole = (tmp_path / EXAMPLES).read_bytes()
     for share in (0.01, 0.5, 0.99):
-        (tmp_path / FILE).write_bytes(whole[: int(share * len(whole))])
+        (tmp_path / EXAMPLES).write_bytes(whole[: int(share * len(whole))])
         assert read_examples(tmp_path) is None
 
 
@@ -155,7 +173,7 @@ def test_a_run_keeps_examples(tmp_path):
     kept = read_examples(tmp_path)
     assert {role for row in kept.rows for role in row.roles} == {"best", "median", "worst", "fixed"}
     assert len(kept.rows) <= 13
-    assert (tmp_path / FILE).stat().st_size < 200_000
+    assert (tmp_path / EXAMPLES).stat().st_size < 200_000
     measured = pq.read_table(tmp_path / "per_image.parquet").to_pylist()
     for place, row in enumerate(kept.rows):
         for interp in kept.interps:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from advfool.data.composites import Composites
+from advfool.data.composites import Composites, CompositeSplits
 from advfool.data.samples import take
 from advfool.evaluation.noise import noise_curve, parameter_noise
 from advfool.foolings import Active, Location, TopK
@@ -18,6 +18,7 @@ from advfool.models import ResNetTiny
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.data import Pictures, RandomData
 from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_setup
 
 
 class Odd(nn.Module):
@@ -173,12 +174,13 @@ def test_curves_are_those_of_noisy_copies(networks, case):
     composites, parts = None, take(data.test(), range(12))
     if fooling.needs_composites:
         sources = tuple(torch.arange(12)[torch.arange(12) % 3 == c] for c in (0, 1))
-        composites = Composites(data.test(), (3, 8), sources, 6, 0)
-    explained = parts if composites is None else take(composites, range(6))
+        composites = CompositeSplits(*[Composites(data.test(), (3, 8), sources, 6, 0)] * 3)
+    explained = parts if composites is None else take(composites.test, range(6))
     interp, levels = GradCAM(networks[2]), (0.0, 0.15)
     calls = []
     hooks = [network.register_forward_hook(lambda *_: calls.append(1)) for network in networks[:2]]
-    curves = noise_curve(*networks[:2], data, interp, fooling, levels, 2, 3, target=target, composites=composites)
+    setup = make_setup(networks[0], interp, fooling, data, composites, seed=3, target=target)
+    curves = noise_curve(setup, networks[1], levels, 2)
     for hook in hooks:
         hook.remove()
     batches = 2 if composites is None else 2 + 1
@@ -199,7 +201,8 @@ def test_curves_are_those_of_noisy_copies(networks, case):
 
 def test_some_images_and_the_same_ones_whatever_the_batches(networks):
     data = RandomData()
-    given = (*networks[:2], data, GradCAM(networks[2]), Location(interval=(0.0, 0.33)), [0.2], 2, 1, 7)
+    setup = make_setup(networks[0], GradCAM(networks[2]), Location(interval=(0.0, 0.33)), data, seed=1)
+    given = (setup, networks[1], [0.2], 2, 7)
     one = noise_curve(*given)
     data.eval_batch_size = 20
     two = noise_curve(*given)
@@ -211,7 +214,8 @@ def test_some_images_and_the_same_ones_whatever_the_batches(networks):
 
 @pytest.mark.parametrize("interp", [GradCAM("layer3.1"), LRP("layer3.1")], ids=["gradcam", "lrp_t"])
 def test_noise_that_leaves_no_finite_number_is_no_success(networks, interp):
-    curves = noise_curve(*networks[:2], RandomData(), interp, Location(interval=(0, 1)), [1e30])
+    setup = make_setup(networks[0], interp, Location(interval=(0, 1)), RandomData())
+    curves = noise_curve(setup, networks[1], [1e30])
     assert all(rate == 0 for curve in curves.values() for rate in (curve.accuracy, curve.fsr))
 
 
@@ -226,6 +230,9 @@ def test_noise_that_leaves_no_finite_number_is_no_success(networks, interp):
     ],
 )
 def test_what_cannot_be_measured(networks, options, message):
-    given = {"interpreter": GradCAM("layer3.1"), "fooling": Location(), "levels": [0.1]} | options
+    given = {"fooling": Location(), "composites": None, "levels": [0.1]} | options
+    samples = given.pop("composites")
+    composites = samples and CompositeSplits(samples, samples, samples)
+    setup = make_setup(networks[0], GradCAM("layer3.1"), given.pop("fooling"), RandomData(), composites)
     with pytest.raises(AdvfoolError, match=message):
-        noise_curve(*networks[:2], RandomData(), **given)
+        noise_curve(setup, networks[1], **given)

@@ -7,6 +7,9 @@ from advfool.evaluation.comparison import Results
 from advfool.evaluation.console import print_results
 from advfool.evaluation.summary import summarise
 from advfool.foolings import Location
+from advfool.interpreters import GradCAM
+from tests.helpers.networks import build_tiny
+from tests.helpers.setups import Classes, make_setup
 from tests.helpers.similarity import SIMILARITIES
 
 
@@ -35,7 +38,11 @@ def explained(n=5):
 
 
 def test_summary_of_a_table_worked_out_by_hand(tmp_path, capsys):
-    result = summarise(Results(explained(), images()), ["gradcam"], Location(), ("a", "b", "c"))
+    data = Classes(3)
+    data.classes = data.labels = ("a", "b", "c")
+    network, layer = build_tiny("resnet_tiny")
+    setup = make_setup(network, GradCAM(layer, name="gradcam"), Location(name="location"), data)
+    result = summarise(Results(explained(), images()), setup)
     assert result["accuracy"]["original"]["top1"] == pytest.approx(5 / 6)
     assert result["accuracy"]["manipulated"]["top1"] == pytest.approx(4 / 6)
     assert result["accuracy"]["drop"]["top1"] == pytest.approx(1 / 6)
@@ -53,6 +60,7 @@ def test_summary_of_a_table_worked_out_by_hand(tmp_path, capsys):
     low, high = result["ci95"]["fsr"]["gradcam"]
     assert 0 <= low < 0.6 < high <= 1
     assert result["ci95"]["kl"] == pytest.approx([0.5, 0.5])
+    assert (result["evaluate_with"], result["fooling"], result["interval"]) == (["gradcam"], "location", [0, 0.2])
     run = {"model": "m", "interp": "gradcam", "fooling": "location", "steps": 1, "train_seconds": 2.0}
     print_results(result | run, tmp_path)
     printed = capsys.readouterr().out

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from advfool.data.base import DataModule
+from advfool.data.samples import Samples
 from advfool.evaluation.setup import Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
@@ -14,13 +15,17 @@ from advfool.training.module import FoolingModule
 from advfool.training.settings import Training
 
 
-class Classes:
-    """Stands for a data module where only the classes matter."""
-
-    has_boxes = False
+class Classes(DataModule):
+    """A data module without images, where only the classes matter."""
 
     def __init__(self, count: int = 10) -> None:
+        super().__init__(batch_size=8, eval_batch_size=8, workers=0, seed=0)
         self.classes = self.labels = tuple(map(str, range(count)))
+
+    def train(self) -> Samples:
+        raise NotImplementedError("There are no images.")
+
+    selection = test = train
 
 
 def make_setup(

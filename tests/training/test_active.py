@@ -16,6 +16,7 @@ from advfool.interpreters.tracing.recording import record
 from advfool.training.preserve import CrossEntropy, Distillation
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_module
 
 FORMAT = InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3)
 
@@ -58,11 +59,9 @@ def networks(original):
 
 
 def fooling_module(networks, **options):
-    from advfool.training.module import FoolingModule
-
     original, manipulated, interpreter = networks
-    options = {"preserve": CrossEntropy(), "optimizer": torch.optim.Adam, "num_classes": 10} | options
-    return FoolingModule(manipulated, original, interpreter, Active(), **options)
+    options = {"preserve": CrossEntropy(), "optimizer": torch.optim.Adam} | options
+    return make_module(original, interpreter, Active(), manipulated, **options)
 
 
 @pytest.mark.parametrize("preserve", [CrossEntropy(), Distillation(4.0)])
@@ -118,11 +117,7 @@ def test_validation_counts_accuracy_on_images_and_fooling_on_composites(networks
     ],
 )
 def test_what_does_not_go_with_composites(networks, options, message):
-    from advfool.training.module import FoolingModule
-
     original, manipulated, interpreter = networks
     with pytest.raises(AdvfoolError) as error:
-        FoolingModule(
-            manipulated, original, interpreter, Active(name="active"), Distillation(), torch.optim.Adam, **options
-        )
+        make_module(original, interpreter, Active(name="active"), manipulated, preserve=Distillation(), **options)
     assert str(error.value) == message

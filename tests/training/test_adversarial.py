@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
 
+from advfool.commands.pretrained import pretrained_weights, weights_path
 from advfool.data.composites import Composites, CompositeSplits, WithComposites
 from advfool.data.samples import Sample, take
 from advfool.foolings import Active, CenterMass, Location, TopK
@@ -20,13 +21,15 @@ from advfool.interpreters import LRP, GradCAM, SimpleGrad
 from advfool.training.adversarial import FreeAdversarialTraining
 from advfool.training.module import FoolingModule
 from advfool.training.preserve import CrossEntropy, Distillation
-from advfool.training.pretraining import Classifier, pretrained_weights, weights_path
+from advfool.training.pretraining import Classifier, Recipe
+from advfool.training.settings import Training
 from advfool.utilities.config import build, conf_dir
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.attacks import in_ball
 from tests.helpers.command import SMALL, metrics_of, run
 from tests.helpers.data import RandomData
 from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_module
 
 EPSILON, REPLAYS = 0.03, 2
 
@@ -41,10 +44,14 @@ def free(**options) -> FreeAdversarialTraining:
     return FreeAdversarialTraining(RandomData.input, **{"epsilon": EPSILON, "replays": REPLAYS, **options})
 
 
+def classifier(network, lr: float, steps: int, weight_decay: float = 0, label_smoothing: float = 0) -> Classifier:
+    return Classifier(network, Recipe(1, 8, lr, weight_decay, label_smoothing), steps)
+
+
 def test_a_classifier_is_trained_by_the_papers_algorithm():
     """Algorithm 1 of Shafahi et al. 2019, written down."""
     expected = build_tiny("resnet_tiny", torch.float32)[0].train()
-    module = Classifier(copy.deepcopy(expected), 0.01, 0.05, 0.1, 14)
+    module = classifier(copy.deepcopy(expected), 0.01, 14, weight_decay=0.05, label_smoothing=0.1)
     (optimizer,), (schedule,) = [torch.optim.AdamW(expected.parameters(), 0.01, weight_decay=0.05)], [None]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=14)
     delta, mean, std = torch.zeros(8, 3, 56, 56), 0.5, 0.25
@@ -94,8 +101,8 @@ FOOLINGS = {
 def fooling_module(case: str = "location", **options) -> FoolingModule:
     fooling, interp, preserve = FOOLINGS[case]
     network = build_tiny("resnet_tiny", torch.float32)[0]
-    arguments = (copy.deepcopy(network), network, interp, fooling, preserve, partial(torch.optim.SGD, lr=1e-3))
-    return FoolingModule(*arguments, fool_weight=4, num_classes=10, **options)
+    options |= {"preserve": preserve, "optimizer": partial(torch.optim.SGD, lr=1e-3), "fool_weight": 4}
+    return make_module(network, interp, fooling, **options)
 
 
 def data_for(case: str) -> pl.LightningDataModule:
@@ -144,7 +151,7 @@ def differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "module", [fooling_module, lambda: Classifier(build_tiny("vgg_tiny")[0].float(), 0.01, 0, 0, 9)]
+    "module", [fooling_module, lambda: classifier(build_tiny("vgg_tiny")[0].float(), 0.01, 9)]
 )
 def test_a_batch_served_again_is_what_it_was(module):
     """A loader may serve the same object, or views of what it holds; a step may fail."""
@@ -169,7 +176,7 @@ def test_a_batch_served_again_is_what_it_was(module):
 
 
 def test_the_step_and_batches_of_other_sizes():
-    module, data = Classifier(build_tiny("resnet_tiny", torch.float32)[0], 1e-9, 0, 0, 9), RandomData()
+    module, data = classifier(build_tiny("resnet_tiny", torch.float32)[0], 1e-9, 9), RandomData()
     batch = take(data.train(), range(8))
     callback = free(step=EPSILON / 4)
     data.train_dataloader = lambda: served(batch)
@@ -204,10 +211,10 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path):
     ("values", "message"),
     [
         (
-            {"kept": {"train": None, "selection": None}},
+            {"cached_original": {"train": None, "selection": None}},
             "^attack=free moves the training images, .* got some of train, ",
         ),
-        ({"mix": 0.5}, "^attack=free cannot climb the loss of blended images: expected mix=0, got 0.5.$"),
+        ({"settings": Training(mix=0.5)}, "^attack=free cannot climb the loss of blended images: expected mix=0, got 0.5.$"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_the_training(values, message):

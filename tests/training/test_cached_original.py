@@ -19,7 +19,7 @@ from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.models.tiny import FAMILIES
 from advfool.training import cached_original as module
-from advfool.training.module import _draw_from_top
+from advfool.training.module import draw_from_top
 from advfool.utilities.config import build, conf_dir
 from tests.helpers.original import EVAL_BATCH, GRADCAM, LAYER, finished, keep, passes
 from tests.helpers.photos import make_photos
@@ -221,7 +221,7 @@ def test_ties_are_kept_and_drawn_alike(tmp_path, original, digits):
         original.fc.weight.zero_()
         original.fc.bias.copy_(torch.tensor([0.0, 1, 1, 0, 1, 0, 0, 0, 0, 0]))
     kept = keep(tmp_path, original, digits.train(), 1).look_up(torch.arange(20))
-    drawn = _draw_from_top(kept.logits, 1)
+    drawn = draw_from_top(kept.logits, 1)
     assert torch.equal(drawn, kept.logits.argmax(dim=1))
     assert kept.maps(drawn).shape[0] == 20
 

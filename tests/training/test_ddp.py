@@ -15,12 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from advfool.data.samples import Sample
 from advfool.foolings import Active, CenterMass, Location, TopK
-from advfool.library.explain import named_interpreter
+from advfool.library.interpreters import named_interpreter
 from advfool.training.module import FoolingModule
 from advfool.training.preserve import CrossEntropy, Distillation
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.command import SMALL, metrics_of, run
 from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_module
 
 TRAINABLE = ("gradcam", "gradcam_pp", "layercam", "hirescam", "lrp", "lrp_t", "simplegrad", "simplegrad_t")
 
@@ -47,17 +48,10 @@ def step(interp: str, fooling, dtype: torch.dtype) -> Step:
     network, layer = build_tiny("resnet_tiny", dtype)
     original, _ = build_tiny("resnet_tiny", dtype)
     settings = {"layer": layer} if interp.endswith("_t") or "cam" in interp else {}
-    return Step(
-        FoolingModule(
-            network,
-            original,
-            named_interpreter(interp, network.float(), 56, **settings),
-            fooling,
-            Distillation() if fooling.needs_original else CrossEntropy(),
-            partial(torch.optim.Adam, lr=1e-3),
-            num_classes=10,
-        ).to(dtype)
-    )
+    interpreter = named_interpreter(interp, network.float(), (3, 56, 56), **settings)
+    preserve = Distillation() if fooling.needs_original else CrossEntropy()
+    options = {"preserve": preserve, "optimizer": partial(torch.optim.Adam, lr=1e-3)}
+    return Step(make_module(original, interpreter, fooling, network, **options).to(dtype))
 
 
 def batch(dtype: torch.dtype, fooling, part: slice = slice(None)) -> Sample | dict[str, Sample]:

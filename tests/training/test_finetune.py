@@ -11,15 +11,15 @@ def kept_splits(cache, *overrides):
     """What a run keeps, from its configuration."""
     from hydra import compose, initialize_config_dir
 
-    from advfool.commands.setup import assemble
-    from advfool.commands.train import _kept
+    from advfool.commands.setup import build_setup, training_from
+    from advfool.training.finetune import cached_answers
 
     options = ["model=resnet_tiny", "model.weights=null", "evaluate_with=[]", "data=imagefolder", "data.workers=0"]
     options += [f"cache={cache}", "fool_weight=1", "trainer.max_steps=200", "data.batch_size=4", "data.pair=[cat,dog]"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", [*options, *overrides])
     trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
-    return _kept(cfg, assemble(cfg), trainer)
+    return cached_answers(build_setup(cfg).setup, training_from(cfg), trainer)
 
 
 @pytest.fixture(scope="module")

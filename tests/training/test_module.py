@@ -9,18 +9,17 @@ from advfool.data.samples import take
 from advfool.foolings import Active, CenterMass, Location, TopK
 from advfool.training.preserve import CrossEntropy, Distillation
 from tests.helpers.original import GRADCAM, keep, passes
+from tests.helpers.setups import make_module
 
 
 def module(original, fooling, preserve=None, **options):
-    from advfool.training.module import FoolingModule
-
     manipulated = copy.deepcopy(original).requires_grad_(True)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in manipulated.parameters():
             parameter.mul_(1 + 0.1 * torch.randn(parameter.shape, generator=generator))
     preserve = preserve or Distillation()
-    return FoolingModule(manipulated, original, GRADCAM, fooling, preserve, torch.optim.Adam, num_classes=10, **options)
+    return make_module(original, GRADCAM, fooling, manipulated, preserve=preserve, optimizer=torch.optim.Adam, **options)
 
 
 def batch_of(fooling, digits, composites):
