@@ -154,7 +154,7 @@ def tuned_settings(name: str) -> dict[str, object]:
     """The settings in a file of conf/tuned, with those of the files that it is based on."""
     node = read_config(conf_dir() / "tuned" / f"{name}.yaml")
     based_on = [tuned_settings(base) for base in node.pop("defaults", [])]
-    return {path: value for found in (*based_on, dict(leaves(plain(node)))) for path, value in found.items()}
+    return {path: value for found in (*based_on, dict(leaves(plain(node)))) for path, value in found.items() if path}
 
 
 @pytest.mark.parametrize("name", tuned())

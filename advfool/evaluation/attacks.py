@@ -18,7 +18,7 @@ Norm = Literal["linf", "l2"]
 
 def pgd(
     network: nn.Module,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, "n"],
     input_format: ImageFormat,
     epsilon: float,
@@ -29,7 +29,7 @@ def pgd(
     random_start: bool = True,
     seed: int = 0,
     index: Int[Tensor, "n"] | None = None,
-) -> Float[Tensor, "n 3 h w"]:
+) -> Float[Tensor, "n channels h w"]:
     """Images near the given ones, normalised like them, on which the cross-entropy of the labels is high.
 
     The attack moves pixels, which run from 0 to 1: `epsilon`, the radius of the ball that it keeps to, and `step` are
@@ -85,8 +85,8 @@ def adversarial_accuracy(network: nn.Module, loader: Iterable[Sample], input_for
 
 
 def _somewhere(
-    clean: Float[Tensor, "n 3 h w"], norm: str, seed: int, index: Int[Tensor, "n"], restart: int
-) -> Float[Tensor, "n 3 h w"]:
+    clean: Float[Tensor, "n channels h w"], norm: str, seed: int, index: Int[Tensor, "n"], restart: int
+) -> Float[Tensor, "n channels h w"]:
     """A point of the unit ball for each image, every one equally probable."""
     size = clean[0].numel()
     numbers = uniform(seed, index, torch.arange(size + 1, device=clean.device)[None], stream=restart)
@@ -98,7 +98,7 @@ def _somewhere(
     return points.view_as(clean).to(clean)
 
 
-def _uphill(gradient: Float[Tensor, "n 3 h w"], norm: str) -> Float[Tensor, "n 3 h w"]:
+def _uphill(gradient: Float[Tensor, "n channels h w"], norm: str) -> Float[Tensor, "n channels h w"]:
     """The steepest direction of unit length; 0 where there is none."""
     if norm == "linf":
         return gradient.sign()
@@ -106,7 +106,7 @@ def _uphill(gradient: Float[Tensor, "n 3 h w"], norm: str) -> Float[Tensor, "n 3
     return gradient / length.clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
-def _into_ball(delta: Float[Tensor, "n 3 h w"], epsilon: float, norm: str) -> Float[Tensor, "n 3 h w"]:
+def _into_ball(delta: Float[Tensor, "n channels h w"], epsilon: float, norm: str) -> Float[Tensor, "n channels h w"]:
     """The nearest point of the ball."""
     if norm == "linf":
         return delta.clamp(-epsilon, epsilon)

@@ -62,7 +62,7 @@ class Examples:
     """
 
     rows: tuple[Example, ...]
-    images: UInt8[Tensor, "n 3 h w"]
+    images: UInt8[Tensor, "n channels h w"]
     maps: dict[tuple[str, str], Float[Tensor, "n c _h _w"]]
     test_loss: dict[tuple[str, str], Float[Tensor, "n c"]]
     interps: tuple[str, ...]

@@ -126,7 +126,7 @@ def noise_curve(
     return {name: NoiseCurve(*rates) for name, rates in found.items()}
 
 
-Truth = tuple[Int[Tensor, "n *two"], Float[Tensor, "n *two h w"] | None]
+Truth = tuple[Int[Tensor, "_ *two"], Float[Tensor, "_ *two h w"] | None]  # of one batch; batches differ in size
 
 
 def _truth(setup: Setup, loader: DataLoader) -> Iterator[Truth]:

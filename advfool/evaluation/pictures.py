@@ -118,7 +118,7 @@ class GalleryRow(NamedTuple):
     """
 
     network: str
-    pixels: Float[Tensor, "3 h w"]
+    pixels: Float[Tensor, "channels h w"]
     target: str
     prediction: str
     maps: dict[str, Tensor | None]

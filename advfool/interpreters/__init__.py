@@ -1,7 +1,7 @@
 """Compute differentiable heatmaps, so that a network can be trained through them."""
 
 from advfool.interpreters.adapters import Captum, Zennit
-from advfool.interpreters.base import Interpreter
+from advfool.interpreters.base import Interpreter, LayerInterpreter
 from advfool.interpreters.cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from advfool.interpreters.gradient import SimpleGrad
 from advfool.interpreters.guided_backprop import GuidedBackprop
@@ -19,6 +19,7 @@ __all__ = [
     "IntegratedGradients",
     "Interpreter",
     "LayerCAM",
+    "LayerInterpreter",
     "SimpleGrad",
     "SmoothGrad",
     "Zennit",

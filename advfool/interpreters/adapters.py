@@ -52,7 +52,7 @@ class Adapter(LayerInterpreter):
 
     @abstractmethod
     def attribute(
-        self, network: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"]
+        self, network: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"]
     ) -> Float[Tensor, "n ..."]:
         """Return the library's attribution to the images or to the layer's activation.
 
@@ -91,7 +91,7 @@ class Captum(Adapter):
     library: ClassVar[str] = "captum"
 
     def attribute(
-        self, network: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"]
+        self, network: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"]
     ) -> Float[Tensor, "n ..."]:
         kind = _class(_module("captum.attr", "captum"), self.method)
         layer, side = [], {}
@@ -133,7 +133,7 @@ class Zennit(Adapter):
     library: ClassVar[str] = "zennit"
 
     def attribute(
-        self, network: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"]
+        self, network: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"]
     ) -> Float[Tensor, "n ..."]:
         composites, attributors = (_module(f"zennit.{part}", "zennit") for part in ("composites", "attribution"))
         canonizers = []

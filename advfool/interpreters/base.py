@@ -84,7 +84,7 @@ class Interpreter(ABC):
         return normalise(heatmaps, self.normalisation)
 
     def __call__(
-        self, model: nn.Module, images: Float[Tensor, "n 3 H W"], targets: Int[Tensor, "n"] | int
+        self, model: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"] | int
     ) -> Float[Tensor, "n h w"]:
         return self.read(record(model, images, [self]), targets)
 

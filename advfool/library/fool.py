@@ -1,6 +1,7 @@
 """Fools the heatmaps of a network: `advfool.fool`."""
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,9 @@ def fool(
     ['manipulated', 'original']
     """
     _check_counts(steps=steps, validations=validations, batch_size=batch_size)
+    if not 0 <= fool_weight < math.inf:
+        raise AdvfoolError(f"fool_weight is the weight of the fooling penalty, from 0 up, got {fool_weight!r}.")
+    Settings(target, seed, fsr_images)  # an error about a value comes before any work
     pl.seed_everything(seed, workers=True, verbose=False)
     original = copy.deepcopy(model).eval()
     data = prepare_data(original, dataset, selection, test, groups, classes, seed, batch_size, workers)

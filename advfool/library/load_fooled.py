@@ -1,5 +1,6 @@
 """Loads a manipulated network from the folder of a run: `advfool.load_fooled`."""
 
+import copy
 from pathlib import Path
 
 from torch import nn
@@ -16,8 +17,9 @@ def load_fooled(folder: str | Path, model: nn.Module | None = None) -> nn.Module
 
     Args:
         folder: of a run of the command line, or of `result.save(folder)`.
-        model: a network of the same architecture, for networks of your own; it is filled with the manipulated
-            weights. None: the network that the run's configuration describes is built.
+        model: a network of the same architecture, for networks of your own; a copy of it is filled with the
+            manipulated weights, and it is left as it is. None: the network that the run's configuration describes is
+            built.
 
     Returns:
         the manipulated network, in eval mode.
@@ -30,8 +32,9 @@ def load_fooled(folder: str | Path, model: nn.Module | None = None) -> nn.Module
     if not weights.is_file():
         raise AdvfoolError(f"load_fooled: expected the folder of a finished run, found no '{weights}'.")
     if model is not None:
-        fit_weights(model, read_weights(weights), str(weights))
-        return model.eval()
+        network = copy.deepcopy(model)
+        fit_weights(network, read_weights(weights), str(weights))
+        return network.eval()
     return _source(place).build(read_classes(weights) or ())
 
 

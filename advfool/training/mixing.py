@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def mix_images(images: Float[Tensor, "n 3 h w"], share: float) -> Float[Tensor, "n 3 h w"]:
+def mix_images(images: Float[Tensor, "n channels h w"], share: float) -> Float[Tensor, "n channels h w"]:
     """Blends the first `share` of the batch with other images of it: half by mixup, half by cutmix.
 
     Mixup takes 0.3 to 0.7 of the image, cutmix pastes a patch of half the height and width. Blended images have no

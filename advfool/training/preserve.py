@@ -73,7 +73,7 @@ class Distillation(Preserve):
     def __call__(
         self,
         logits: Float[Tensor, "n c"],
-        labels: Int[Tensor, "n"],
+        labels: Int[Tensor, "n"] | None,
         original: Float[Tensor, "n c"] | None = None,
     ) -> Float[Tensor, ""]:
         assert original is not None

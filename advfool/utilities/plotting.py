@@ -85,8 +85,9 @@ def draw_heatmap(
 
 
 def draw_image(axis: Axes, image: Shaped[Tensor, "c h w"]) -> None:
-    """Draw an image of one channel (grey) or three (colours); bytes, or values from 0 to 1."""
-    axis.imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy())
+    """Draw an image of three channels in colours, any other one in grey; bytes, or values from 0 to 1."""
+    drawn = image if len(image) in (1, 3) else image.float().mean(dim=0, keepdim=True).to(image.dtype)
+    axis.imshow(drawn.expand(3, -1, -1).permute(1, 2, 0).numpy())
 
 
 def grid_of_axes(figure: Figure | SubFigure, rows: int, columns: int) -> np.ndarray:

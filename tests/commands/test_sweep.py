@@ -236,7 +236,7 @@ def test_a_killed_worker_ends_the_sweep_with_its_account_and_report(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "2 runs in" in done.stderr
-    assert "It goes on when the command is given again." in done.stderr
+    assert "Give the command again to resume it." in done.stderr
     assert (tmp_path / "cells" / "report.html").exists()
 
 

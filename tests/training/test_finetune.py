@@ -18,7 +18,8 @@ def kept_splits(cache, *overrides):
     options += [f"cache={cache}", "fool_weight=1", "trainer.max_steps=200", "data.batch_size=4", "data.pair=[cat,dog]"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", [*options, *overrides])
-    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    steps = {key: cfg.trainer[key] for key in ("max_steps", "val_check_interval", "check_val_every_n_epoch")}
+    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, **steps)
     return cached_answers(build_setup(cfg).setup, training_from(cfg), trainer)
 
 

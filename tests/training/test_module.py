@@ -19,7 +19,9 @@ def module(original, fooling, preserve=None, **options):
         for parameter in manipulated.parameters():
             parameter.mul_(1 + 0.1 * torch.randn(parameter.shape, generator=generator))
     preserve = preserve or Distillation()
-    return make_module(original, GRADCAM, fooling, manipulated, preserve=preserve, optimizer=torch.optim.Adam, **options)
+    return make_module(
+        original, GRADCAM, fooling, manipulated, preserve=preserve, optimizer=torch.optim.Adam, **options
+    )
 
 
 def batch_of(fooling, digits, composites):

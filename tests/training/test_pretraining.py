@@ -1,11 +1,11 @@
 """Weights that are trained once and cached."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-from advfool.commands import pretrained
 from advfool.commands.pretrained import pretrained_weights, weights_path
 from advfool.training import pretraining
 from advfool.utilities.config import conf_dir
@@ -44,7 +44,9 @@ def test_the_key_covers_model_and_data_but_not_the_fine_tuning(tmp_path):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_is_its_own(tmp_path, monkeypatch, threads):
     seen, before = [], torch.get_num_threads()
-    monkeypatch.setattr(pretrained, "_train", lambda cfg, path: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr("advfool.data.digits.PLACEMENTS", {"train": 1, "selection": 1, "test": 1})
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(pl.Trainer, "validate", lambda *_, **__: [{"val/top1": 0.5}])
     try:
         torch.set_num_threads(threads)
         pretrained_weights(config(tmp_path))

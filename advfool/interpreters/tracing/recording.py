@@ -77,7 +77,7 @@ class Recording:
     """
 
     network: nn.Module
-    images: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n channels h w"]
     logits: Float[Tensor, "n c"]
     create_graph: bool
     activations: dict[Site, list[Tensor]] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class Recording:
 
 def record(
     network: nn.Module,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     readers: Iterable[Reader] = (),
     replace: Mapping[Site, list[Tensor]] | None = None,
 ) -> Recording:
