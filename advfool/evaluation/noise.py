@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from advfool.data.samples import some_of
 from advfool.evaluation.paired import NETWORKS, explained_classes
 from advfool.evaluation.setup import Setup
+from advfool.foolings.base import CompositeFooling
 from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics import functional as metrics
@@ -104,7 +105,7 @@ def noise_curve(
     for name, count in (("level", len(levels)), ("draw", draws), ("image", 1 if images is None else images)):
         if count < 1:
             raise AdvfoolError(f"Parameter noise is measured with at least one {name}, got {count}.")
-    active, given = setup.fooling.needs_composites, setup.composites is not None
+    active, given = isinstance(setup.fooling, CompositeFooling), setup.composites is not None
     if active != given:
         raise AdvfoolError(
             f"composites must be {'given' if active else 'None'} for {type(setup.fooling).__name__}, got "

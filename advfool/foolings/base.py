@@ -29,7 +29,6 @@ class Fooling(ABC):
 
     Attributes:
         needs_original: whether penalty and test loss need the original network's heatmaps.
-        needs_composites: whether it is a `CompositeFooling`.
 
     Args:
         name: what tables call the fooling.
@@ -43,7 +42,6 @@ class Fooling(ABC):
     interval: Sequence[float]
 
     needs_original: ClassVar[bool] = False
-    needs_composites: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         interval = numbers(self.interval)
@@ -127,8 +125,6 @@ class CompositeFooling(Fooling):
     fresh: bool = False
     batch_size: int = 4
     seed: int = 0
-
-    needs_composites: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,6 +12,7 @@ from advfool.data.composites import Composites, CompositeSplits
 from advfool.data.samples import take
 from advfool.evaluation.noise import noise_curve, parameter_noise
 from advfool.foolings import Active, Location, TopK
+from advfool.foolings.base import CompositeFooling
 from advfool.interpreters import LRP, GradCAM
 from advfool.metrics import fooling_success_rate
 from advfool.models import ResNetTiny
@@ -172,7 +173,7 @@ CASES = {
 def test_curves_are_those_of_noisy_copies(networks, case):
     (fooling, target), data = CASES[case], RandomData()
     composites, parts = None, take(data.test(), range(12))
-    if fooling.needs_composites:
+    if isinstance(fooling, CompositeFooling):
         sources = tuple(torch.arange(12)[torch.arange(12) % 3 == c] for c in (0, 1))
         composites = CompositeSplits(*[Composites(data.test(), (3, 8), sources, 6, 0)] * 3)
     explained = parts if composites is None else take(composites.test, range(6))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advfool.foolings import Active, CenterMass, Location, TopK
+from advfool.foolings.base import CompositeFooling
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import normalise
 from tests.helpers.foolings import EMPTY, LOCATIONS, by_equation_4, each, fooled, maps, seeds, shapes
@@ -38,7 +39,7 @@ def test_what_counts_as_fooled_and_what_is_needed():
     }
     for kind, expected in promises.items():
         fooling = kind()
-        assert (fooling.interval, fooling.needs_original, fooling.needs_composites) == expected
+        assert (fooling.interval, fooling.needs_original, isinstance(fooling, CompositeFooling)) == expected
 
 
 @pytest.mark.parametrize("name", FOOLINGS)
@@ -48,7 +49,7 @@ def test_there_is_one_value_for_each_image_in_the_maps_precision(name, dtype):
     heatmaps, original = (values.to(dtype) for values in maps(fooling))
     penalty, test_loss = fooling.penalty(heatmaps, original), fooling.test_loss(heatmaps, original)
     assert (penalty.shape, penalty.dtype) == ((5,), dtype)
-    assert (test_loss.shape, test_loss.dtype) == ((5, 2) if fooling.needs_composites else (5,), dtype)
+    assert (test_loss.shape, test_loss.dtype) == ((5, 2) if isinstance(fooling, CompositeFooling) else (5,), dtype)
 
 
 @given(names, shapes, seeds, st.booleans())
@@ -194,7 +195,7 @@ def test_signed_maps_are_rectified_and_normalised_before_the_test_loss(name):
 
 @pytest.mark.parametrize("fooling", [TopK(), CenterMass(), Active()])
 def test_a_reference_of_another_shape_is_refused_with_both(fooling):
-    shape = (2, 2, 7, 7) if fooling.needs_composites else (2, 7, 7)
+    shape = (2, 2, 7, 7) if isinstance(fooling, CompositeFooling) else (2, 7, 7)
     maps, other = torch.rand(shape), torch.rand(*shape[:-2], 14, 14)
     for measure in (fooling.penalty, fooling.test_loss):
         for original, got in ((other, tuple(other.shape)), (None, None)):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from advfool.foolings import Location
+from advfool.foolings.base import CompositeFooling
 
 BOX = (0.1, 0.3, 0.65, 1.0)
 
@@ -29,7 +30,7 @@ seeds = st.integers(0, 10_000)
 def maps(fooling, n=5, height=7, width=9, seed=0, signed=False):
     """Heatmaps of the manipulated and of the original network, in [0, 1], or [-1, 1] where signed."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (n, 2, height, width) if fooling.needs_composites else (n, height, width)
+    shape = (n, 2, height, width) if isinstance(fooling, CompositeFooling) else (n, height, width)
     found = torch.rand(2, *shape, generator=generator, dtype=torch.float64)
     return (2 * found - 1 if signed else found).unbind()
 

@@ -7,6 +7,7 @@ import torch
 
 from advfool.data.samples import take
 from advfool.foolings import Active, CenterMass, Location, TopK
+from advfool.foolings.base import CompositeFooling
 from advfool.training.preserve import CrossEntropy, Distillation
 from tests.helpers.original import GRADCAM, keep, passes
 from tests.helpers.setups import make_module
@@ -27,11 +28,15 @@ def module(original, fooling, preserve=None, **options):
 def batch_of(fooling, digits, composites):
     index = [11, 4, 19, 9, 13]
     images = take(digits.train(), index)
-    return {"images": images, "composites": take(composites, [19, 3, 7])} if fooling.needs_composites else images
+    return (
+        {"images": images, "composites": take(composites, [19, 3, 7])}
+        if isinstance(fooling, CompositeFooling)
+        else images
+    )
 
 
 def kept_for(cache, original, fooling, digits, composites, targets="label"):
-    if fooling.needs_composites:
+    if isinstance(fooling, CompositeFooling):
         return {
             "train": keep(cache, original, composites),
             "images": keep(cache, original, digits.train(), interpreter=None),
