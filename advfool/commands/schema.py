@@ -6,12 +6,12 @@ takes, and the parameters of other libraries' constructors, are declared here. E
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from advfool.utilities.config import leaves, plain
 from advfool.utilities.roles import Role
@@ -111,7 +111,7 @@ def role_of(cfg: Mapping, path: str, schema: type = TrainKeys) -> Role:
     role = _declared(hint) or SETTING
     if role not in (SETTING, NAME) or not rest:
         return role
-    return _below(plain_node(cfg, first), first, rest)
+    return _below(cfg.get(first), first, rest)
 
 
 def _below(node: Any, path: str, rest: list[str]) -> Role:
@@ -136,19 +136,12 @@ def settings_of(cfg: DictConfig, schema: type = TrainKeys) -> dict[str, object]:
     return found
 
 
-def is_named(cfg: Mapping, override: str, names: Iterable[str] = ()) -> bool:
+def is_named(cfg: Mapping, override: str) -> bool:
     """Tell whether an override belongs into the name of a run: it is a setting that the name does not have yet."""
     path = override.partition("=")[0].lstrip("+~").partition("@")[0].replace("/", ".")
-    if path in (names or [key for key in keys_of(RunKeys) if role_of(cfg, key) is NAME]):
+    if path in [key for key in keys_of(RunKeys) if role_of(cfg, key) is NAME]:
         return False
     return role_of(cfg, path) in (SETTING, NAME)
-
-
-def plain_node(cfg: Mapping, key: str) -> Any:
-    """Read a top-level node without resolving it."""
-    if OmegaConf.is_config(cfg):
-        return cfg.get(key) if key in cfg else None
-    return cfg.get(key)
 
 
 def _declared(hint: object) -> Role | None:

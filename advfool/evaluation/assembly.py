@@ -34,7 +34,7 @@ def assemble(
 
     Args:
         data: the images, in three splits.
-        original: the network before the fooling, in eval mode.
+        original: the network before the fooling, in eval mode, which takes the images of the data.
         interpreters: those to evaluate with, by name; the one to train with comes first.
         fooling: an active one without classes takes the data's pair.
         settings: how the networks are compared.
@@ -47,7 +47,6 @@ def assemble(
     Raises:
         AdvfoolError: something does not fit; the message says what to do.
     """
-    try_network(original, data)
     composites = None
     if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
