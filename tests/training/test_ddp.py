@@ -14,7 +14,7 @@ from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from advfool.data.samples import Sample
-from advfool.foolings import Active, CenterMass, Location, TopK
+from advfool.foolings import Active, CenterMass, CompositeFooling, Location, TopK
 from advfool.library.interpreters import named_interpreter
 from advfool.training.module import FoolingModule
 from advfool.training.preserve import CrossEntropy, Distillation
@@ -59,7 +59,7 @@ def batch(dtype: torch.dtype, fooling, part: slice = slice(None)) -> Sample | di
     images = torch.randn(8, 3, 56, 56, dtype=dtype, generator=generator)[part]
     numbers = torch.arange(8)[part]
     plain = Sample(images, numbers, numbers, torch.zeros(len(numbers), 4))
-    if not fooling.needs_composites:
+    if not isinstance(fooling, CompositeFooling):
         return plain
     pairs = torch.tensor([3, 8]).expand(len(numbers), 2)
     return {"images": plain, "composites": Sample(images.flip(3), pairs, numbers, torch.zeros(len(numbers), 2, 2, 4))}
