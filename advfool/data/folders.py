@@ -14,7 +14,10 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from advfool.data.base import DataModule
+from advfool.data.copies import report_copies
 from advfool.data.imagenet import wnids, words
+from advfool.data.listing import class_folders, pictures_in
+from advfool.data.pictures import DECODING, open_regular, read_image, shown
 from advfool.data.samples import NO_BOX, InputFormat, Sample, Samples
 from advfool.data.splitting import Item, split_off, take_subset
 from advfool.utilities.errors import AdvfoolError
@@ -29,6 +32,9 @@ class FolderModule(DataModule):
     The photos lie in `root/train/CLASS/` and `root/val/CLASS/`, or in `root/CLASS/`, which is then split into two.
     `val` is the test set, and a random part of `train` is the selection. If there is a folder `test`, that is the test
     set and `val` is the selection. If every class folder is named by a wnid, labels are ImageNet's class indices.
+
+    Links are followed; hidden files and folders are left out. Pictures with the same content in two splits or in two
+    classes are listed in a warning. `read_image` says how pictures are decoded.
 
     Args:
         input: the format of the network's images.
@@ -51,7 +57,8 @@ class FolderModule(DataModule):
         pair: the two classes that active fooling swaps if the fooling names none.
 
     Raises:
-        AdvfoolError: the folder has another layout, an image cannot be read, or a setting is out of its range.
+        AdvfoolError: the folder has another layout, an image cannot be read, a class has no training images, or a
+            setting is out of its range.
     """
 
     layout = "train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg alone (split by data.val_fraction)"
@@ -90,7 +97,10 @@ class FolderModule(DataModule):
         self.plain, self.augmented = test_transform(input), train_transform(input, crop_scale)
         folders = self._find(Path(str(root)).expanduser())
         names = sorted({name for split in folders.values() for name in split})
-        self.classes, self.labels, index = _classes(names, {str(k): str(v) for k, v in (class_map or {}).items()})
+        renamed = {str(k): str(v) for k, v in (class_map or {}).items()}
+        self.classes, self.labels, index = _classes(names, renamed)
+        if self.classes != wnids():
+            _check_trained({split: [self.classes[index[name]] for name in each] for split, each in folders.items()})
         items = {
             split: [(path, index[name]) for name, paths in classes.items() for path in paths]
             for split, classes in folders.items()
@@ -98,6 +108,7 @@ class FolderModule(DataModule):
         items = self._three_splits(items, val_fraction, selection_fraction, selection_limit)
         self.items = {name: take_subset(items[name], self.limits[name], subset, seed) for name in items}
         self._check_readable()
+        report_copies(self.items)
 
     def train(self) -> Samples:
         if not self.augment:
@@ -130,12 +141,12 @@ class FolderModule(DataModule):
         return {"all": self._class_folders(root)}
 
     def _class_folders(self, folder: Path) -> dict[str, list[Path]]:
-        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        classes = class_folders(folder)
         if not classes:
             raise AdvfoolError(f"'{folder}' has no class folders. Expected: {self.layout}. {self.hint}")
         found = {}
         for path in classes:
-            images = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+            images = pictures_in(path)
             if not images:
                 raise AdvfoolError(
                     f"The class folder '{path}' holds no images (looked for {', '.join(IMG_EXTENSIONS)}). "
@@ -184,35 +195,22 @@ class Photos(Samples):
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
         def of_file(path: Path) -> bytes:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 return hashlib.file_digest(file, "sha256").digest()
 
         items = self.items if indices is None else [self.items[index] for index in indices]
-        content = hashlib.sha256(repr((self.transform, [label for _, label in items])).encode())
+        content = hashlib.sha256(repr((DECODING, self.transform, [label for _, label in items])).encode())
         with ThreadPoolExecutor() as pool:
             for part in pool.map(of_file, (path for path, _ in items)):
                 content.update(part)
         return content.hexdigest()
 
     def path(self, index: int) -> str:
-        return str(self.items[index][0])
+        return shown(self.items[index][0])
 
     def __getitem__(self, index: int) -> Sample:
         path, label = self.items[index]
         return Sample(self.transform(read_image(path)), torch.tensor(label), torch.tensor(index), torch.tensor(NO_BOX))
-
-
-def read_image(path: Path) -> Image.Image:
-    """Decode an image file to RGB.
-
-    Raises:
-        AdvfoolError: the file cannot be read; the message names it.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise AdvfoolError(f"Cannot read the image '{path}': {error}. Repair or remove it.") from error
 
 
 def test_transform(input: InputFormat) -> v2.Compose:
@@ -239,6 +237,25 @@ def train_transform(input: InputFormat, scale: Sequence[float]) -> v2.Compose:
 
 def _to_tensor(input: InputFormat) -> list[v2.Transform]:
     return [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(input.mean, input.std)]
+
+
+def _check_trained(classes: Mapping[str, Sequence[str]]) -> None:
+    """Check that training images show every class, where they are apart from the others.
+
+    Args:
+        classes: the classes that each split has folders of.
+
+    Raises:
+        AdvfoolError: a class of another split is missing in `train`.
+    """
+    for split, names in classes.items():
+        missing = sorted(set(names) - set(classes.get("train", names)))
+        if missing:
+            raise AdvfoolError(
+                f"'{split}' (data.root) has images of {len(missing)} classes that 'train' has none of: "
+                f"{', '.join(missing[:10])}. Expected a folder in 'train' for each; add or remove them, or rename them "
+                "by data.class_map={folder: class}."
+            )
 
 
 def _classes(

@@ -1,6 +1,8 @@
 """Images and labels of a data set of any kind, read as tensors."""
 
+import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,19 +11,25 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
+from torchvision.datasets import DatasetFolder
+from torchvision.datasets.folder import default_loader
 from torchvision.transforms.functional import pil_to_tensor
 
+from advfool.data.pictures import decoded, read_image
 from advfool.data.samples import Sample
+from advfool.data.splitting import Item
 from advfool.utilities.errors import AdvfoolError
 
 _READ_TWICE = 8  # items that are read twice to find out whether the images vary
+UNSIGNED = (torch.uint8, torch.uint16, torch.uint32)  # integers that stand for pixels
 
 
 class Items:
     """Read the items of a map-style data set: images of one shape, with or without labels.
 
-    Float images are taken as they are, as the network takes them. Images of 8 bits (tensors, arrays with channels
-    last, or PIL images) become pixels in [0, 1]. Arrays in double precision become float32.
+    Float images are taken as they are, as the network takes them. PIL images, and unsigned integers (tensors, or
+    arrays with channels last) become pixels in [0, 1] by the range of their type. Arrays in double precision become
+    float32. The files of torchvision's `ImageFolder` are read by `read_image`, unless it was given another loader.
 
     Attributes:
         shape: channels, height and width of the images.
@@ -38,7 +46,7 @@ class Items:
     """
 
     def __init__(self, dataset: Dataset | Sequence, name: str) -> None:
-        self.dataset: Any = dataset  # torch declares neither the length nor the items of a data set
+        self.dataset: Any = _with_own_decoder(dataset)  # torch declares neither the length nor the items of a data set
         self.name = name
         self._labels: Tensor | None = None
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
@@ -55,6 +63,11 @@ class Items:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are one tensor, whose entries cost nothing to read."""
+        return type(self.dataset) is TensorDataset
 
     def read(self, positions: Sequence[int]) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, "n"]]:
         """Read images and labels.
@@ -78,6 +91,10 @@ class Items:
             images.append(image)
             labels.append(label or 0)
         return torch.stack(images), torch.tensor(labels)
+
+    def files(self) -> list[Item] | None:
+        """Return the file and label of every item, or None if the data set does not state them."""
+        return _files(self.dataset)
 
     def labels(self) -> Int[Tensor, "n"]:
         """Return all labels, from the data set's attribute `targets` where that agrees with its items.
@@ -139,32 +156,73 @@ class Items:
         return stated.long()
 
 
+def _with_own_decoder(dataset: Any) -> Any:
+    """Let torchvision's data sets of files decode pictures as advfool does; the data set itself is left as it is."""
+    if type(dataset) is Subset:
+        inner = _with_own_decoder(dataset.dataset)
+        return dataset if inner is dataset.dataset else Subset(inner, dataset.indices)
+    if isinstance(dataset, DatasetFolder) and dataset.loader is default_loader:
+        dataset = copy.copy(dataset)
+        dataset.loader = _read_file
+    return dataset
+
+
+def _read_file(path: str) -> Image.Image:
+    return read_image(Path(path))
+
+
+def _files(dataset: Any) -> list[Item] | None:
+    if type(dataset) is Subset:
+        inner = _files(dataset.dataset)
+        return None if inner is None else [inner[index] for index in dataset.indices]
+    if isinstance(dataset, DatasetFolder):
+        return [(Path(path), label) for path, label in dataset.samples]
+    return None
+
+
 def _image(image: Any, where: str) -> Float[Tensor, "c h w"]:
     """Convert an image of any kind to a tensor."""
     if isinstance(image, Image.Image):
-        image = pil_to_tensor(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = _picture(image, where)
     elif isinstance(image, np.ndarray):
-        if image.dtype == np.uint8 and image.ndim == 3:
+        if image.dtype.kind == "u" and image.ndim == 3:
             image = np.moveaxis(image, -1, 0)
-        image = torch.from_numpy(np.ascontiguousarray(image))
-        image = image.float() if image.dtype == torch.float64 else image
+        if image.dtype.kind in "uf":
+            image = torch.from_numpy(np.ascontiguousarray(image, image.dtype.newbyteorder("=")))
+            image = image.float() if image.dtype == torch.float64 else image
     if isinstance(image, Tensor) and image.dim() == 2:
         image = image[None]
-    if (
-        not isinstance(image, Tensor)
-        or image.dim() != 3
-        or not (image.is_floating_point() or image.dtype == torch.uint8)
-    ):
-        found = f"{image.dtype} of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+    if not isinstance(image, Tensor) or image.dim() != 3 or not is_image_type(image.dtype):
+        kind = getattr(image, "dtype", None)
+        found = type(image).__name__ if kind is None else f"{kind} of shape {tuple(image.shape)}"
         raise AdvfoolError(
-            f"{where}: expected an image as a PIL image, or as a tensor or array of floats or 8-bit integers with "
-            f"channels, rows and columns, got {found}."
+            f"{where}: expected an image as a PIL image, or as a tensor or array of floats or unsigned integers (of 8, "
+            f"16 or 32 bits) with channels, rows and columns, got {found}."
         )
     return _floats(image)
 
 
+def _picture(image: Image.Image, where: str) -> Tensor:
+    """Convert a PIL image to 8-bit integers or, if it has more bits, to floats from 0 to 1."""
+    try:
+        image = decoded(image)
+    except (ValueError, OSError, SyntaxError) as error:
+        raise AdvfoolError(f"{where}: the image cannot be read: {error}.") from error
+    return pil_to_tensor(image)
+
+
+def is_image_type(dtype: torch.dtype) -> bool:
+    """Tell whether a tensor of this type can be an image: floats, or unsigned integers."""
+    return dtype.is_floating_point or dtype in UNSIGNED
+
+
 def _floats(images: Tensor) -> Float[Tensor, "..."]:
-    return images / 255 if images.dtype == torch.uint8 else images
+    """Divide unsigned integers by the largest value of their type."""
+    if images.dtype not in UNSIGNED:
+        return images
+    if images.dtype == torch.uint8:
+        return images / 255
+    return (images.double() / torch.iinfo(images.dtype).max).float()
 
 
 def _label(label: Any, where: str) -> int:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from advfool.data.items import Items
+from advfool.data.items import Items, is_image_type
 from advfool.utilities.errors import AdvfoolError
 
 Source = Dataset | DataLoader | Tensor | Sequence
@@ -78,10 +77,10 @@ def _loaded(module: LightningDataModule, method: str) -> Any:
 def _tensors(parts: list[Tensor], name: str) -> TensorDataset:
     """Check images, with or without labels, and make a data set of them."""
     images = parts[0]
-    if images.dim() != 4 or not (images.is_floating_point() or images.dtype == torch.uint8):
+    if images.dim() != 4 or not is_image_type(images.dtype):
         raise AdvfoolError(
-            f"{name}: expected a tensor of images (n, channels, height, width) of floats or 8-bit integers, got "
-            f"{images.dtype} of shape {tuple(images.shape)}."
+            f"{name}: expected a tensor of images (n, channels, height, width) of floats or unsigned integers (of 8, "
+            f"16 or 32 bits), got {images.dtype} of shape {tuple(images.shape)}."
         )
     for labels in parts[1:]:
         if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():

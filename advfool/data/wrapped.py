@@ -1,7 +1,7 @@
 """Data sets of your own as a data module: tensors, torch data sets, loaders, Lightning's data modules."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from jaxtyping import Int
@@ -9,10 +9,12 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from advfool.data.base import DataModule
+from advfool.data.copies import report_copies, report_equal_images
 from advfool.data.items import Items
+from advfool.data.pictures import shown
 from advfool.data.samples import NO_BOX, ImageFormat, Sample, Samples, some_of
 from advfool.data.sources import Source, data_sets_of, items_of
-from advfool.data.splitting import split_groups
+from advfool.data.splitting import Item, split_groups
 from advfool.utilities.errors import AdvfoolError
 
 SHARES = {"train": 0.7, "selection": 0.1, "test": 0.2}  # of a data set that is split
@@ -43,8 +45,8 @@ def wrap(
             - A `LightningDataModule`, whose data sets for training, validation and test are taken.
             - A `DataModule` of advfool, which is returned as it is.
 
-            Float images are taken as they are, and have to be what the network takes. Images of 8 bits are divided by
-            255. All images must have the same shape.
+            Float images are taken as they are, and have to be what the network takes. Unsigned integers are divided by
+            the largest value of their type. All images must have the same shape.
         selection: images for early stopping and the choice of checkpoints; None to split 10 % off the data set.
         test: images to measure the results on; None to split 20 % off the data set.
         groups: a number or name for each item of `dataset`, the same for images that are related (of one patient,
@@ -88,6 +90,7 @@ def wrap(
         classes = 1 + max(int(each.labels().max()) for each in items.values())
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     splits = {name: WrappedSamples(items.get(name, items["train"]), positions.get(name), len(names)) for name in SHARES}
+    _report_copies(splits)
     return WrappedModule(
         **splits, classes=names, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers
     )
@@ -127,8 +130,23 @@ class WrappedSamples(Samples):
 
     def __getitems__(self, indices: list[int]) -> Sample:
         images, labels = self.items.read([self.positions[index] for index in indices])
+        if not images.isfinite().all():
+            place = indices[int((~images.isfinite()).flatten(1).any(dim=1).nonzero()[0])]
+            raise AdvfoolError(
+                f"{self.items.name}: expected finite images, got NaN or infinite values at position "
+                f"{self.positions[place]}."
+            )
         box = torch.tensor(NO_BOX).repeat(len(indices), 1)
         return Sample(images, self._checked(labels), torch.as_tensor(indices), box)
+
+    def files(self) -> list[Item] | None:
+        """Return the file and label of every sample, or None if the data set does not state them."""
+        files = self.items.files()
+        return None if files is None else [files[position] for position in self.positions]
+
+    def path(self, index: int) -> str | None:
+        files = self.items.files()
+        return None if files is None else shown(files[self.positions[index]][0])
 
     def _checked(self, labels: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
@@ -181,7 +199,7 @@ class WrappedModule(DataModule):
         workers: processes that load images; 0 to load in the main process.
 
     Raises:
-        AdvfoolError: a measured image has a value that is not finite.
+        AdvfoolError: an image has a value that is not finite.
     """
 
     def __init__(
@@ -201,6 +219,24 @@ class WrappedModule(DataModule):
         self.splits = {"train": train, "selection": selection, "test": test}
         self.input = _measured(train, seed)
 
+    def with_classes(self, classes: int) -> "WrappedModule":
+        """Return the same samples for a network with so many outputs, numbered from 0.
+
+        Raises:
+            AdvfoolError: a label is too large.
+        """
+        splits = {name: WrappedSamples(each.items, each.positions, classes) for name, each in self.splits.items()}
+        for each in splits.values():
+            each.labels()
+        return WrappedModule(
+            **splits,
+            classes=tuple(map(str, range(classes))),
+            seed=self.seed,
+            batch_size=self.batch_size,
+            eval_batch_size=self.eval_batch_size,
+            workers=self.workers,
+        )
+
     def train(self) -> Samples:
         return self.splits["train"]
 
@@ -211,12 +247,20 @@ class WrappedModule(DataModule):
         return self.splits["test"]
 
 
+def _report_copies(splits: Mapping[str, WrappedSamples]) -> None:
+    """Warn of images that two splits share, where finding them does not mean reading a whole data set."""
+    files = {name: each.files() for name, each in splits.items()}
+    known = {name: each for name, each in files.items() if each is not None}
+    if len(known) == len(files):
+        report_copies(known)
+    elif all(each.items.in_memory for each in splits.values()):
+        report_equal_images({name: (each.items.read, each.positions) for name, each in splits.items()})
+
+
 def _measured(samples: WrappedSamples, seed: int) -> MeasuredFormat:
     """Measure the range of the values in each channel."""
     with torch.random.fork_rng(devices=[]):  # random augmentation must not change what is drawn later
         images = samples.__getitems__(some_of(len(samples), MEASURED, seed)).image
-    if not images.isfinite().all():
-        raise AdvfoolError(f"{samples.items.name}: expected finite images, got NaN or infinite values.")
     channels, height, width = samples.items.shape
     low, high = images.amin(dim=(0, 2, 3)).tolist(), images.amax(dim=(0, 2, 3)).tolist()
     return MeasuredFormat((channels, height, width), low, high)

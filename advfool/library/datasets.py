@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advfool.data.base import DataModule
 from advfool.data.samples import Sample, Samples, take
-from advfool.data.wrapped import wrap
+from advfool.data.wrapped import WrappedModule, wrap
 from advfool.utilities.errors import AdvfoolError
 
 AT_A_TIME = 64  # images that are labelled together
@@ -47,8 +47,8 @@ def prepare_data(
     sizes = {"batch_size": batch_size, "eval_batch_size": 2 * batch_size, "workers": workers}
     data = wrap(dataset, selection, test, groups, seed, classes=classes, **sizes)  # type: ignore[arg-type]
     outputs = _outputs(network, data)
-    if data is not dataset and classes is None:
-        data = wrap(dataset, selection, test, groups, seed, classes=outputs, **sizes)  # type: ignore[arg-type]
+    if isinstance(data, WrappedModule) and data is not dataset and classes is None:
+        data = data.with_classes(outputs)
     if len(data.classes) != outputs:
         raise AdvfoolError(
             f"The network has {outputs} outputs, but the data have {len(data.classes)} classes. Give a name for each "

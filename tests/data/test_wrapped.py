@@ -267,7 +267,10 @@ UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
             lambda: wrap((IMAGES, LABELS), test=IMAGES),
             r"^Expected images of one shape in all data sets, all with labels or none",
         ),
-        (lambda: wrap((IMAGES / 0, LABELS)), r"^dataset: expected finite images, got NaN or infinite values\.$"),
+        (
+            lambda: wrap((IMAGES / 0, LABELS)),
+            r"^dataset: expected finite images, got NaN or infinite values at position \d+\.$",
+        ),
         (lambda: wrap((IMAGES, LABELS), batch_size=0), r"^data\.batch_size must be at least 1, got 0"),
     ],
 )
