@@ -9,13 +9,15 @@ from advfool.commands.sweep import Sweep
 
 def at_end(sweep: Sweep) -> None:
     """Write the page to open, and the table or figure that the sweep was for."""
+    from advfool.commands.trust import trust_of
     from advfool.reporting.paper import publish
     from advfool.reporting.writing import write_all
     from advfool.utilities.config import plain
 
     write_all(sweep.folder)
     if sweep.config.paper:
-        publish(sweep.config.paper, sweep.folder, plain(sweep.config.scale))
+        trust = trust_of(sweep.config, sweep.folder)
+        publish(sweep.config.paper, sweep.folder, plain(sweep.config.scale), trust)
 
 
 @command("train", result, at_end)

@@ -14,6 +14,7 @@ from advfool.training.pretraining import VERSION, Recipe, pretrain
 from advfool.utilities.config import build, plain
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import cached
+from advfool.utilities.text import file_name
 
 # What the weights do not depend on; every other value of the config's `model` and `data` is part of the key.
 NOT_OF_THE_MODEL = ("name", "weights", "target_layer", "layout", "channels_last", "classes")
@@ -56,7 +57,9 @@ def weights_path(cfg: DictConfig) -> Path:
         model["pretrain"] = _without(model["pretrain"], ("adversarial",))
     content = json.dumps([VERSION, digits.VERSION, model, data], sort_keys=True, default=str)
     key = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return Path(cfg.cache).expanduser() / "weights" / f"{model.get('family', cfg.model.name)}-{key}.safetensors"
+    return (
+        Path(cfg.cache).expanduser() / "weights" / f"{file_name(model.get('family', cfg.model.name))}-{key}.safetensors"
+    )
 
 
 def _without(node: Mapping, keys: tuple[str, ...]) -> dict:

@@ -6,15 +6,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from advfool.models.weights import UNREADABLE, misfits
-from advfool.utilities.config import read_config
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, write_json
+from advfool.utilities.stored import stored_path, stored_yaml
 
 PACKAGES = ("advfool", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "timm")
 
@@ -47,11 +48,14 @@ def write_environment(folder: Path, module: str, seed: int, device: str) -> None
     write_json(folder / ENVIRONMENT, environment)
 
 
-def read_run(folder: Path) -> tuple[DictConfig, dict]:
-    """Read the configuration and the results of a finished run.
+def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the configuration and the results of a finished run, as data: nothing is resolved or built.
+
+    Returns:
+        the configuration, which `advfool.utilities.trust.Trust` has not checked yet, and the results.
 
     Raises:
-        AdvfoolError: it is no run's folder, the run has not finished, or a file is damaged.
+        AdvfoolError: it is no run's folder, the run has not finished, a file is damaged, or a link leads out of it.
     """
     for name in (CONFIG, METRICS, WEIGHTS):
         if not (folder / name).is_file():
@@ -62,7 +66,8 @@ def read_run(folder: Path) -> tuple[DictConfig, dict]:
     metrics = read_json(folder / METRICS)
     if metrics is None:
         raise AdvfoolError(f"run={folder}: {METRICS} is damaged. Finish the run again.")
-    return read_config(folder / CONFIG), metrics
+    stored_path(folder, WEIGHTS)
+    return stored_yaml(folder, CONFIG), metrics
 
 
 def checkpoint_to_resume(folder: str) -> Path:

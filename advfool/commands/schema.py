@@ -73,6 +73,7 @@ class EvaluateKeys(RunKeys):
     """The keys of evaluate.yaml that an evaluation uses."""
 
     run: str | None
+    allow: Annotated[list | str, PLACE]
     original: str | None
     manipulated: str | None
     evaluate_with: list

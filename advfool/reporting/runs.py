@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from advfool.reporting.settings import Setting
-from advfool.utilities.config import read_tree
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, read_json
+from advfool.utilities.stored import stored_yaml
+from advfool.utilities.trust import Trust
 
 CONFIGS = (CONFIG, f".hydra/{CONFIG}")  # the resolved one; and Hydra's, which a run that failed early has as well
 NEEDED = ("model", "fooling", "interp", "optimizer")  # keys that tell a training run from an evaluation
@@ -25,6 +26,7 @@ class Run:
         metrics: what metrics.json holds; None until the run has finished.
         environment: what environment.json holds; None where it is missing.
         error: the message of a run that failed.
+        trust: what its configuration may name when something is built from it.
     """
 
     folder: Path
@@ -33,6 +35,20 @@ class Run:
     metrics: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
     error: str | None = None
+    trust: Trust = Trust()
+
+    def described(self, *keys: str) -> dict[str, Any]:
+        """Return values of the configuration that something shall be built from.
+
+        Args:
+            keys: of the configuration; those that it lacks are left out.
+
+        Raises:
+            AdvfoolError: they name a class or a path that is not opened for a stranger.
+        """
+        found = {key: self.config[key] for key in keys if key in self.config}
+        self.trust.check(found, f"'{self.folder}'")
+        return found
 
     @property
     def state(self) -> str:
@@ -128,9 +144,17 @@ def find_runs(folder: Path) -> list[Run]:
 
 def _read(place: Path, root: Path) -> Run | None:
     """Read the run in a folder; None where the folder holds something else, such as an evaluation."""
-    config = next((found for name in CONFIGS if (found := read_tree(place / name))), None)
+    config = next((found for name in CONFIGS if (found := _config(place, name))), None)
     if config is None or not all(key in config for key in NEEDED):
         return None
     metrics, environment, status = (read_json(place / name) for name in (METRICS, ENVIRONMENT, STATUS))
     name = str(place.relative_to(root)) if place != root else place.name
     return Run(place, name, config, metrics, environment, (status or {}).get("error"))
+
+
+def _config(place: Path, name: str) -> dict[str, Any] | None:
+    """Read a configuration without resolving it; None where it is missing or cannot be read."""
+    try:
+        return stored_yaml(place, name)
+    except AdvfoolError:
+        return None

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.utilities.stored import stored_yaml
 
 PACKAGE = Path(__file__).parents[1]
 _registered: list[Path] = []  # folders of a user's own, the newest first
@@ -52,11 +53,16 @@ def config_dirs() -> list[Path]:
     Returns:
         folders given by `register`, those of the running command (`--config-dir`), and advfool's own.
     """
+    return [*own_config_dirs(), conf_dir()]
+
+
+def own_config_dirs() -> list[Path]:
+    """List the folders of the user's own configuration: those given by `register` and `--config-dir`."""
     given: list[Path] = []
     if HydraConfig.initialized():
         sources = HydraConfig.get().runtime.config_sources
         given = [Path(source.path) for source in sources if source.schema == "file" and source.path]
-    return list(dict.fromkeys([*_registered, *given, conf_dir()]))
+    return [folder for folder in dict.fromkeys([*_registered, *given]) if folder != conf_dir()]
 
 
 def names_in(group: str, pattern: str = "*") -> list[str]:
@@ -80,7 +86,8 @@ def named_config(group: str, name: str) -> DictConfig:
     Raises:
         AdvfoolError: there is no such name, or the file cannot be read.
     """
-    path = next((path for folder in config_dirs() if (path := folder / group / f"{name}.yaml").is_file()), None)
+    places = (folder / group / f"{name}.yaml" for folder in config_dirs() if Path(name).name == name)
+    path = next((path for path in places if path.is_file()), None)
     if path is None:
         names = names_in(group)
         kind = "interpreter" if group == "interp" else group
@@ -96,7 +103,9 @@ def named_config(group: str, name: str) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Read a YAML file with keys and values; interpolations stay as they are.
+    """Read a YAML file of the user's own with keys and values; interpolations stay as they are.
+
+    Files in a run's folder are read by `advfool.utilities.stored.stored_yaml`.
 
     Raises:
         AdvfoolError: the file is missing, damaged, or holds something else.
@@ -111,12 +120,11 @@ def read_config(path: Path) -> DictConfig:
 
 
 def read_tree(path: Path) -> dict[str, Any] | None:
-    """Read a YAML file as dictionaries, without resolving it; None where it is missing or damaged."""
+    """Read a run's configuration as dictionaries, without resolving it; None where it is missing or damaged."""
     try:
-        found = OmegaConf.to_container(read_config(path))
-    except (AdvfoolError, OmegaConfBaseException):
+        return stored_yaml(path.parent, path.name)
+    except AdvfoolError:
         return None
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else None
 
 
 def as_config(*trees: Mapping) -> DictConfig:

@@ -3,6 +3,8 @@
 from difflib import SequenceMatcher
 from typing import get_args
 
+from advfool.utilities.text import printable
+
 _WORKER_MARK = "advfool.utilities.errors.AdvfoolError: "
 
 
@@ -16,7 +18,7 @@ class AdvfoolError(Exception):
 
     def __init__(self, message: str) -> None:
         # A data loader's worker re-raises with its whole traceback as text: keep the message behind it.
-        super().__init__(message.rpartition(_WORKER_MARK)[2].strip())
+        super().__init__(printable(message.rpartition(_WORKER_MARK)[2].strip()))
 
 
 class Diverged(AdvfoolError):

@@ -8,6 +8,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.stored import stored_json
+
 CONFIG = "config.yaml"  # the resolved configuration
 METRICS = "metrics.json"  # the results; written last, so that a run that has it is finished
 STATUS = "status.json"  # the outcome of a run in a sweep
@@ -37,19 +40,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object.
+    """Read a JSON object from a run's folder.
 
     Args:
         path: the file.
 
     Returns:
-        its content, or None where the file is missing, damaged or holds something else than an object.
+        its content, or None where the file is missing, damaged, no regular file of its folder, or holds something else
+        than an object.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return stored_json(path.parent, path.name)
+    except AdvfoolError:
         return None
-    return content if isinstance(content, dict) else None
 
 
 def value_at(tree: object, path: Sequence[str]) -> Any:

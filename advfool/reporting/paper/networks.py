@@ -17,6 +17,12 @@ from advfool.reporting.runs import Run
 from advfool.utilities.config import as_config, build
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import WEIGHTS, cached
+from advfool.utilities.stored import stored_file, stored_path
+
+USED = (  # keys of a run's configuration that a setup is built from
+    *("model", "data", "fooling", "interp", "interpreters", "imports", "aopc"),
+    *("target", "seed", "fsr_images", "pictures", "cache"),
+)
 
 
 def open_run(run: Run) -> tuple[Setup, nn.Module]:
@@ -33,11 +39,11 @@ def open_run(run: Run) -> tuple[Setup, nn.Module]:
     """
     expected = run.results.get("original_sha256")
     torch.manual_seed(run.seed)  # as the run did: a network without weights is drawn at random
-    built = build_setup(as_config(run.config))
+    built = build_setup(as_config(run.described(*USED)))
     setup = built.setup
     if expected not in (None, setup.original_sha256):
         raise AdvfoolError(f"The original network is not the one that '{run.folder}' started from: its weights differ.")
-    manipulated = replace(built.source, weights=str(run.folder / WEIGHTS)).build(setup.data.classes)
+    manipulated = replace(built.source, weights=str(stored_file(run.folder, WEIGHTS))).build(setup.data.classes)
     _prepared(setup.original)
     return setup, _prepared(manipulated)
 
@@ -49,7 +55,7 @@ def other_network(run: Run, **model: object) -> nn.Module:
         run: whose model and data are used.
         model: settings of the model in place of the run's, such as other weights.
     """
-    cfg = as_config(run.config, {"model": model})
+    cfg = as_config(run.described(*USED), {"model": model})
     source = with_pretrained_weights(build(cfg.model), cfg)
     return _prepared(source.build(build(cfg.data, input=source.input_format()).classes))
 
@@ -61,6 +67,7 @@ def measured_once(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str
         path: the file; its name tells what was measured, see `settings_name`.
         make: measures the tensors.
     """
+    path = stored_path(path.parent, path.name)
     return load_file(cached(path, lambda part: save_file({key: t.contiguous() for key, t in make().items()}, part)))
 
 

@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from advfool.reporting.paper.tables import PASSIVE, TABLES, of_the_paper
 from advfool.reporting.runs import Run, find_runs
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import SNAPSHOTS, write_json
+from advfool.utilities.stored import stored_path
+from advfool.utilities.text import file_name
+from advfool.utilities.trust import Trust
 
 log = logging.getLogger(__name__)
 Scale = Mapping[str, Any]
@@ -25,13 +29,14 @@ Maker = Callable[[Sequence[Run], Scale, Path], dict[str, Any]]  # writes files, 
 MORE_IMAGES = (1, 2, 3)  # of the example images that all runs have in common, for Figures 11 to 17
 
 
-def publish(name: str, folder: Path, scale: Scale) -> Path | None:
+def publish(name: str, folder: Path, scale: Scale, trust: Trust | None = None) -> Path | None:
     """Write a table or figure of the paper and its record, measured.json, from the finished runs of a sweep.
 
     Args:
         name: of the table or figure, such as `table1`.
         folder: of the sweep.
         scale: its `name`, and under `measure` the settings of what is measured on finished runs.
+        trust: what the runs' configurations may name; None: nothing outside of the folder.
 
     Returns:
         the folder that was written, or None where no run that the table or figure needs has finished.
@@ -42,13 +47,15 @@ def publish(name: str, folder: Path, scale: Scale) -> Path | None:
     if name not in MAKERS:
         raise AdvfoolError(f"paper={name}: expected one of {', '.join(MAKERS)}.")
     began = time.monotonic()
-    runs = [run for run in find_runs(folder) if run.metrics and not run.error and run.folder.parent == folder]
+    trust = trust or Trust((folder,))
+    runs = [replace(run, trust=trust) for run in find_runs(folder) if run.folder.parent == folder]
+    runs = [run for run in runs if run.metrics and not run.error]
     choose, make = MAKERS[name]
     used = choose(runs, scale)
     if not used:
         log.warning("%s is skipped: no finished run in %s.", name, folder)
         return None
-    target = folder / "paper" / name
+    target = stored_path(folder, Path("paper", name))
     part = target.with_suffix(".part")  # an earlier result stays as it is until this one is complete
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -146,7 +153,8 @@ def _fig4c(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]:
 def _iterations(name: str) -> Maker:
     def make(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]:
         for run in runs:
-            draw_iterations(target / f"{name}-{run.model}-{run.fooling}-{run.interp}-seed{run.seed}.png", run)
+            own = file_name(f"{name}-{run.model}-{run.fooling}-{run.interp}-seed{run.seed}")
+            draw_iterations(target / f"{own}.png", run)
         return by_iteration(runs)
 
     return make
