@@ -91,7 +91,7 @@ class NetworkSource(ABC):
             # A file states its own classes or none; an "imagenet" in the YAML file is about the pretrained weights.
             otherwise = None if isinstance(self.classes, str) else self.classes
             self._check_classes(read_classes(self.weights) or otherwise, data_classes)
-        fit_weights(network, self.adapt(state), str(self.weights))
+        fit_weights(network, state, str(self.weights), self.adapt)
         return network
 
     def _check_classes(self, own: Sequence[str] | None, data: Sequence[str]) -> None:

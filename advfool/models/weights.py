@@ -3,23 +3,24 @@
 import hashlib
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from advfool.models.containers import state_dict_in
+from advfool.models.prefixes import with_prefixes, without_prefixes
+from advfool.models.values import check_kinds, check_values
 from advfool.utilities.errors import AdvfoolError
 
-UNREADABLE = (SafetensorError, pickle.UnpicklingError, BadZipFile, OSError, EOFError, RuntimeError, LookupError)
-UNREADABLE += (ValueError, TypeError, AttributeError)  # raised by torch.load for damaged files
+UNREADABLE = (Exception,)  # torch.load and safetensors raise errors of any kind for damaged files
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from a .safetensors file, a torch file or a Lightning checkpoint of advfool.
+    """Read a state dict from a .safetensors file, a torch file or a checkpoint of Lightning, timm and others.
 
     Args:
         path: the file; `~` stands for the home folder.
@@ -31,32 +32,37 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         AdvfoolError: the file is missing, holds no state dict, or would run code when loaded.
     """
     path = Path(str(path)).expanduser()
-    if not path.is_file():
-        raise AdvfoolError(
-            f"model.weights: no file '{path}'. Expected the path of a state dict (.safetensors, .pt, .pth), the name "
-            "of pretrained weights (IMAGENET1K_V1), or null for an untrained network."
-        )
+    _check_file(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise AdvfoolError(
             f"'{path}' is not a safe weights file: expected safetensors, or a torch file with tensors only (read with "
-            f"weights_only=True), got: {str(error).splitlines()[0] if str(error) else type(error).__name__}. "
-            "Save it again with torch.save(network.state_dict(), path)."
+            f"weights_only=True), got: {_reason(error)}. Save it again with torch.save(network.state_dict(), path)."
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-        prefix = "network."
-        if any(key.startswith(prefix) for key in content):
-            content = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    return state_dict_in(content, str(path), path.suffix == ".ckpt")
+
+
+def _check_file(path: Path) -> None:
+    try:
+        exists, regular = path.exists(), path.is_file()
+    except OSError as error:
+        raise AdvfoolError(f"model.weights: '{path}' cannot be read: {error.strerror}.") from error
+    if not regular:
+        found = f"'{path}' is no regular file, but a folder, pipe or device" if exists else f"no file '{path}'"
         raise AdvfoolError(
-            f"'{path}' holds {type(content).__name__}, not a state dict of tensors. "
-            "Save it again with torch.save(network.state_dict(), path)."
+            f"model.weights: {found}. Expected the path of a state dict (.safetensors, .pt, .pth), the name "
+            "of pretrained weights (IMAGENET1K_V1), or null for an untrained network."
         )
-    return content
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # whose message recommends to load it in spite of that
+        return "no torch file, or one with other objects than tensors, which could run code"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def read_classes(path: str | Path) -> tuple[str, ...] | None:
@@ -67,12 +73,25 @@ def read_classes(path: str | Path) -> tuple[str, ...] | None:
 
     Returns:
         The names, or None for another kind of file and where it has none.
+
+    Raises:
+        AdvfoolError: the file cannot be read, or the names are no list of texts.
     """
     if Path(path).suffix != ".safetensors":
         return None
-    with safe_open(Path(path).expanduser(), framework="pt") as file:
-        names = (file.metadata() or {}).get("classes")
-    return tuple(json.loads(names)) if names else None
+    place = Path(path).expanduser()
+    _check_file(place)
+    try:
+        with safe_open(place, framework="pt") as file:
+            stated = (file.metadata() or {}).get("classes")
+        names = json.loads(stated) if stated else None
+    except UNREADABLE as error:
+        raise AdvfoolError(f"'{path}' is not a safe weights file: {_reason(error)}. Save it again.") from error
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise AdvfoolError(f"'{path}' states its classes as {names!r:.80}: expected a list of names. Save it again.")
+    return tuple(names)
 
 
 def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> None:
@@ -99,27 +118,41 @@ def weights_digest(network: nn.Module) -> str:
     return content.hexdigest()
 
 
-def fit_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load weights into a network.
+def fit_weights(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+) -> None:
+    """Load weights into a network, without the prefixes of wrappers (`module.`, `model.`) where they fit only so.
 
     Args:
         network: which is changed.
         state: tensors by name.
         source: what the message calls the weights.
+        adapt: renames what an older version of the architecture has named otherwise.
 
     Raises:
-        AdvfoolError: keys are missing or unexpected, or shapes differ; the message lists them.
+        AdvfoolError: keys are missing or unexpected, shapes differ, or a tensor is sparse, quantised, without values,
+            of integers in place of floats, or not finite; the message names them.
     """
-    found = misfits(network, state)
+    check_kinds(state, source)
+    fitted = adapt(dict(state))
+    found = misfits(network, fitted)
+    if found:
+        own = network.state_dict()
+        renamed = with_prefixes(adapt(without_prefixes(state, own, source)), own)
+        fitted, found = renamed, misfits(network, renamed)
     if found:
         raise AdvfoolError(
             f"The weights in {source} do not fit {type(network).__name__}: {found}. "
             "Give weights of the same architecture with as many classes as the data."
         )
-    network.load_state_dict(state, strict=False)
+    check_values(network, fitted, source)
+    network.load_state_dict(fitted, strict=False)
 
 
-def misfits(network: nn.Module, state: dict[str, Tensor]) -> str:
+def misfits(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     """Describe the keys of a state dict that are missing, unexpected or of another shape.
 
     Args:
