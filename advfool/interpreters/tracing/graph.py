@@ -2,7 +2,7 @@
 
 import copy
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,7 @@ class Trace:
         modules: the modules that the graph calls, by name.
         sites: for each site, the nodes whose values pass it.
         overwriting: nodes that may overwrite their first input, of which there is no view.
+        decisions: what Python read of nodes' values while the graph was recorded.
         plans: caches what a walk derives from this graph, by walk.
     """
 
@@ -32,6 +33,7 @@ class Trace:
     modules: Mapping[str, nn.Module]
     sites: Mapping[Site, tuple[fx.Node, ...]]
     overwriting: frozenset[fx.Node]
+    decisions: Mapping[fx.Node, Sequence["Decision"]] = field(default_factory=dict)
     plans: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -67,6 +69,30 @@ class Trace:
         return found[::-1]
 
 
+@dataclass(frozen=True)
+class Decision:
+    """Keep what Python read of a value (a size, a branch's condition), on which the rest of the graph depends.
+
+    Args:
+        view: what was read: `bool`, `int`, `len` or the like.
+        found: the result.
+    """
+
+    view: Callable[[Any], Any]
+    found: Any
+
+
+class OtherPath(Exception):
+    """Tell that the network would take another path on these images than the one that its graph recorded."""
+
+
+def with_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
+    """Return the tensor with other values at an index."""
+    changed = tensor.clone()
+    changed[index] = value
+    return changed
+
+
 def alias(tensor: Tensor) -> Tensor:
     """Return a new tensor object with the same memory."""
     return tensor.view_as(tensor)
@@ -75,7 +101,8 @@ def alias(tensor: Tensor) -> Tensor:
 class Runner(nn.Module):
     """Run a trace with the network's current parameters.
 
-    After a run, the attribute `values` holds the values of the nodes in `keep` and `seen`.
+    A run raises `OtherPath` where the images decide otherwise than those that the graph was recorded with. After a
+    run, the attribute `values` holds the values of the nodes in `keep` and `seen`.
 
     Args:
         network: the traced network.
@@ -111,6 +138,9 @@ class Runner(nn.Module):
             if node in self.seen:
                 self.see(value)
             values[node] = value
+            for decision in self.trace.decisions.get(node, ()):
+                if decision.view(value) != decision.found:
+                    raise OtherPath
             if node in kept:
                 self.values[node] = value
             for dead in self.trace.last_uses.get(node, ()):

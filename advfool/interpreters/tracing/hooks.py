@@ -69,7 +69,8 @@ def watched(
         return output.clone() if isinstance(output, Tensor) else output
 
     if site.side == "input":
-        handle = module.register_forward_pre_hook(before, with_kwargs=True)
+        # Before hooks of the network's own: the site is what the caller passes.
+        handle = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
     else:
         handle = module.register_forward_hook(after)
     try:

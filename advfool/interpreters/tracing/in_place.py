@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from advfool.interpreters.tracing.graph import target_name
+from advfool.interpreters.tracing.graph import target_name, with_item
 from advfool.utilities.errors import AdvfoolError
 
 FRESH = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)  # return new tensors
@@ -29,6 +29,7 @@ IN_PLACE_OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
+    operator.setitem: with_item,
 }
 
 

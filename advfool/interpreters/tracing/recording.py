@@ -3,8 +3,8 @@
 Several interpreters can read the same recording, so a training step or an evaluation batch runs the network once.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,13 +14,15 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from advfool.interpreters.tracing.autograd import SecondDerivatives
-from advfool.interpreters.tracing.graph import Runner, Trace
+from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace
 from advfool.interpreters.tracing.hooks import watched
+from advfool.interpreters.tracing.outputs import logits_of
 from advfool.interpreters.tracing.sites import Site, not_used
 from advfool.interpreters.tracing.threads import MATH_ATTENTION, lock_of
-from advfool.interpreters.tracing.tracer import trace
+from advfool.interpreters.tracing.tracer import traces
 from advfool.utilities.classes import check_targets
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.modules import in_eval_mode
 
 
 @runtime_checkable
@@ -152,9 +154,9 @@ def record(
     """Run a network once and keep what the readers will read.
 
     In grad mode the recording is part of the graph of the network's parameters. Without grad mode, only what follows
-    the first site is recorded, with detached parameters: gradients reach the sites and nothing else. The network is
-    left unchanged: hooks are removed, and parameters, modes and flags are untouched. Threads that record the same
-    network take turns.
+    the first site is recorded, with detached parameters: gradients reach the sites and nothing else. The network runs
+    in eval mode and is left unchanged: hooks are removed, and parameters, statistics, modes and flags are those of
+    before. Threads that record the same network take turns.
 
     Args:
         network: the network to run.
@@ -163,8 +165,9 @@ def record(
         replace: tensors that replace the activation at a site; the pass continues with them.
 
     Raises:
-        AdvfoolError: the network has no module of a site's name, or does not run it exactly once; or a walk is
-            impossible.
+        AdvfoolError: the network has no module of a site's name, or does not run it exactly once; a walk is
+            impossible; the network returns no logits; or its batch norms keep no running statistics, so that images
+            of a batch influence each other.
     """
     with lock_of(network):
         return _record(network, images, list(readers), replace or {})
@@ -176,9 +179,8 @@ def _record(
     sites = list(dict.fromkeys(site for reader in readers for site in reader.sites))
     walks = [walk for reader in readers if (walk := reader.walk)]
     create_graph = torch.is_grad_enabled()
-    activations: dict[Site, list[Tensor]] = {}
+    constant = bool(sites) and not create_graph
     twice = SecondDerivatives()
-    traced, runner = None, None
 
     def see(tensor: Tensor) -> None:
         twice.active = True  # from the first site on
@@ -186,31 +188,52 @@ def _record(
             tensor.requires_grad_()
 
     with ExitStack() as stack:
-        if walks:
-            leaves = frozenset[type]().union(*(walk.leaves for walk in walks))
-            traced = trace(network, {*sites, *(walk.site for walk in walks)}, leaves)
-            reads = set[fx.Node]().union(*(walk.reads(traced) for walk in walks))
-            seen = {node for site in sites for node in traced.sites[site]}
-            runner = Runner(network, traced, reads, seen, see)
-        else:
-            for site in sites:
-                stack.enter_context(watched(network, site, activations, see, replace.get(site)))
+        stack.enter_context(in_eval_mode(network))
         if sites:
             stack.enter_context(MATH_ATTENTION.selected())
-        if sites and create_graph:
-            stack.enter_context(twice)
         if readers:  # gradients and relevance need tensors with a history
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(create_graph or bool(sites)))
             images = images.clone() if images.is_inference() else images
-        logits = _run(runner or network, images, constant=bool(sites) and not create_graph)
-    values = runner.values if runner else {}
-    if traced:
-        activations = {site: [values[node] for node in traced.sites[site]] for site in sites}
-    for site in sites:
-        if site not in activations:
-            raise not_used(site.layer)
-    return Recording(network, images, logits, create_graph, activations, traced, values, twice)
+        mode = twice if sites and create_graph else nullcontext()
+        if walks:
+            traced, values, logits = _run_graph(network, images, sites, walks, see, mode, constant)
+            activations = {site: [values[node] for node in traced.sites[site]] for site in sites}
+            return Recording(network, images, logits, create_graph, activations, traced, values, twice)
+        activations: dict[Site, list[Tensor]] = {}
+        for site in sites:
+            stack.enter_context(watched(network, site, activations, see, replace.get(site)))
+        with mode:
+            logits = logits_of(_run(network, images, constant), len(images))
+    if missing := [site for site in sites if site not in activations]:
+        raise not_used(missing[0].layer)
+    return Recording(network, images, logits, create_graph, activations, twice=twice)
+
+
+def _run_graph(
+    network: nn.Module,
+    images: Tensor,
+    sites: Sequence[Site],
+    walks: Sequence[Walk],
+    see: Callable[[Tensor], None],
+    mode: AbstractContextManager[Any],
+    constant: bool,
+) -> tuple[Trace, dict[fx.Node, Any], Tensor]:
+    """Run the network's graph and return it, the values that the walks and the sites need, and the logits."""
+    leaves = frozenset[type]().union(*(walk.leaves for walk in walks))
+    for traced in traces(network, images, {*sites, *(walk.site for walk in walks)}, leaves):
+        reads = set[fx.Node]().union(*(walk.reads(traced) for walk in walks))
+        seen = {node for site in sites for node in traced.sites[site]}
+        runner = Runner(network, traced, reads, seen, see)
+        try:
+            with mode:
+                return traced, runner.values, _run(runner, images, constant)
+        except OtherPath:
+            continue
+    raise AdvfoolError(
+        f"{type(network).__name__} decides by itself which layers run, and did so differently in two passes with the "
+        "same images. LRP needs a forward pass that can be repeated; use a gradient-based interpreter."
+    )
 
 
 def _run(run: nn.Module, images: Tensor, constant: bool) -> Tensor:

@@ -1,150 +1,165 @@
 """Trace a network's forward pass into a graph without in-place operations."""
 
-import inspect
-import operator
 import threading
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from torch import fx, nn
-from torchvision.ops import FrozenBatchNorm2d
+import torch
+from torch import Tensor, fx, nn
 
-from advfool.interpreters.tracing.graph import Trace, alias, target_name
+from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace, target_name
 from advfool.interpreters.tracing.in_place import remove_in_place
-from advfool.interpreters.tracing.sites import IMAGES, Site, not_used, ran_twice
+from advfool.interpreters.tracing.outputs import logits_of
+from advfool.interpreters.tracing.proxies import Root, SiteTracer
+from advfool.interpreters.tracing.sites import IMAGES, Site, not_used
+from advfool.interpreters.tracing.structure import structure
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import module_at
+from advfool.utilities.random import random_state, set_random_state
 
-LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d)  # never traced into, nor are their subclasses
 _TRACING = threading.RLock()  # torch.fx patches nn.Module for the whole process while it traces
-_TRACES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, dict]] = weakref.WeakKeyDictionary()
+_TRACES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], dict[Any, list[Trace]]]] = (
+    weakref.WeakKeyDictionary()
+)
+_KEPT = 16  # graphs of one network, which differ by what its images decide
 
 
-def trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type] = frozenset()) -> Trace:
-    """Trace a network; the graph is cached for each network, sites and leaves.
+def traces(
+    network: nn.Module, images: Tensor, sites: Collection[Site], leaves: frozenset[type] = frozenset()
+) -> Iterator[Trace]:
+    """Yield graphs of the network: those known for these sites and leaves, then one that is recorded with the images.
+
+    A graph fits other images as long as running it does not raise `OtherPath`. After a change of what steers the
+    forward pass (`structure`), no older graph is yielded.
 
     Args:
         network: the network to trace.
+        images: its input, on which the network is run where a graph has to be recorded.
         sites: the activations to find in the graph.
         leaves: module classes that are not traced into.
 
     Raises:
-        AdvfoolError: torch.fx cannot trace the network, or it does not run a site's module exactly once.
+        AdvfoolError: torch.fx cannot trace the network, the graph computes other logits than the network, or the
+            network does not run a site's module exactly once.
     """
     with _TRACING:
-        structure = tuple((id(module), type(module), module.training) for module in network.modules())
-        known, traces = _TRACES.get(network, (None, {}))
-        if known != structure:
-            traces = {}
-            _TRACES[network] = (structure, traces)
-        key = (frozenset(sites), leaves)
-        if key not in traces:
-            traces[key] = _trace(network, sites, leaves)
-        return traces[key]
+        now = structure(network)
+        before, known = _TRACES.get(network, (None, {}))
+        if before != now:
+            known = {}
+            _TRACES[network] = (now, known)
+        found = known.setdefault((frozenset(sites), leaves), [])
+    yield from list(found)
+    with _TRACING, _same_random_numbers(images.device), torch.inference_mode(False), torch.no_grad():
+        traced = _checked_trace(network, images, sites, leaves)
+        found.insert(0, traced)
+        del found[_KEPT:]
+    yield traced
 
 
-def _trace(network: nn.Module, sites: Collection[Site], leaves: frozenset[type]) -> Trace:
+@contextmanager
+def _same_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave the random numbers that are drawn after the context as if nothing had been drawn within it."""
+    state = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(device, state)
+
+
+def _checked_trace(network: nn.Module, images: Tensor, sites: Collection[Site], leaves: frozenset[type]) -> Trace:
+    """Trace the network for images of any size where that is possible, otherwise for those of this size."""
     for site in sites:
         module_at(network, site.layer)
-    tracer = _SiteTracer(sites, leaves)
-    parameters = list(inspect.signature(network.forward).parameters.values())[1:]
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    own = set(vars(network))
     try:
-        graph = tracer.trace(network, concrete_args=defaults or None)
+        traced = _trace(network, images, sites, leaves)
+        _check_logits(network, traced, images)
+    except AdvfoolError:
+        traced = _trace(network, images, sites, leaves, fixed=True)
+        _check_logits(network, traced, images)
+    return traced
+
+
+def _trace(
+    network: nn.Module, images: Tensor, sites: Collection[Site], leaves: frozenset[type], fixed: bool = False
+) -> Trace:
+    images = images.detach().clone()  # the network may overwrite its input
+    tracer = SiteTracer(network, images, sites, leaves, fixed)
+    try:
+        with _unchanged(network):
+            graph = tracer.trace(Root(network))
     except AdvfoolError:
         raise
     except Exception as error:  # the network's own code may raise anything while it is traced
         raise AdvfoolError(
-            f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {error} "
+            f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {_first_line(error)} "
             "Gradient-based interpreters (gradcam, simplegrad, ...) do not need a trace."
         ) from error
-    finally:  # fx stores constants of the forward pass on the network: remove them
-        constants = {name: vars(network).pop(name) for name in set(vars(network)) - own}
-    for node in graph.nodes:
-        if node.op == "get_attr" and node.target in constants:
-            node.meta["constant"] = constants[node.target]
     found = tracer.found
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    found[IMAGES] = (placeholders[0],)
-    for node in placeholders[1:]:  # arguments at their defaults, and fx's assertions about them
-        _erase(graph, node)
-    if not isinstance(next(iter(reversed(graph.nodes))).args[0], fx.Node):
-        raise AdvfoolError(
-            f"LRP needs a network that returns its logits alone, but {type(network).__name__} returns several values. "
-            "Wrap it in a module that returns the logits."
-        )
+    (logits,) = graph.output_node().args
+    if not isinstance(logits, fx.Node):
+        raise AdvfoolError(f"The output of {type(network).__name__} does not depend on its input.")
+    found |= {IMAGES: (placeholders[0],), Site("", "output"): (logits,)}
     if missing := [site for site in sites if site not in found]:
         raise not_used(missing[0].layer)
     called = {target_name(node) for node in graph.nodes if node.op == "call_module"}
     modules = {name: network.get_submodule(name) for name in called}
     overwriting = remove_in_place(graph, modules)
-    return Trace(graph, modules, {site: found[site] for site in {*sites, IMAGES}}, overwriting)
+    return Trace(graph, modules, {site: found[site] for site in {*sites, IMAGES}}, overwriting, tracer.decisions)
 
 
-def _erase(graph: fx.Graph, node: fx.Node) -> None:
-    for user in list(node.users):
-        _erase(graph, user)
-    graph.erase_node(node)
+@contextmanager
+def _unchanged(network: nn.Module) -> Iterator[None]:
+    """Undo what the network's code stores on its modules within a context, which are recorded values."""
+    kinds = ("_parameters", "_buffers", "_modules")
+    before = [
+        (module, dict(vars(module)), {kind: dict(vars(module)[kind]) for kind in kinds}) for module in network.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes, contents in before:
+            _restore(vars(module), attributes)
+            for kind, content in contents.items():
+                _restore(vars(module)[kind], content)
 
 
-class _Proxy(fx.Proxy):
-    """Record `x += y` as an in-place operation; fx alone would record `x + y`."""
-
-    def __iadd__(self, other):
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
-
-    def __isub__(self, other):
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
-
-    def __imul__(self, other):
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
-
-    def __itruediv__(self, other):
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+def _restore(present: dict[str, Any], before: dict[str, Any]) -> None:
+    for name in present.keys() - before.keys():
+        del present[name]
+    for name, value in before.items():
+        if present.get(name) is not value:
+            present[name] = value
 
 
-class _SiteTracer(fx.Tracer):
-    """Trace a network and record which nodes pass the sites, without disturbing forward passes of other threads."""
-
-    proxy_buffer_attributes = True  # record computations with buffers instead of their present results
-
-    def __init__(self, sites: Collection[Site], leaves: frozenset[type]) -> None:
-        super().__init__(autowrap_functions=(alias,))
-        self.wanted, self.leaves = frozenset(sites), leaves
-        self.found: dict[Site, tuple[fx.Node, ...]] = {}
-        self.thread = threading.get_ident()
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LEAVES) or type(m) in self.leaves or super().is_leaf_module(m, module_qualified_name)
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if threading.get_ident() != self.thread:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if threading.get_ident() != self.thread:
-            return forward(*args, **kwargs)
-        layer = self.path_of_module(m)
-        value = next(iter([*args, *kwargs.values()]), None)
-        self._keep(Site(layer, "input"), value)
-        output = super().call_module(m, forward, args, kwargs)
-        self._keep(Site(layer, "output"), output)
-        return output
-
-    def _keep(self, site: Site, value) -> None:
-        if site not in self.wanted:
+def _check_logits(network: nn.Module, traced: Trace, images: Tensor) -> None:
+    """Check that the graph computes what the network computes, with other random numbers than it was recorded with."""
+    state = random_state(images.device)
+    expected = logits_of(network(images.detach().clone()), len(images))
+    set_random_state(images.device, state)
+    try:
+        found = Runner(network, traced, (), (), lambda tensor: None)(images.detach().clone())
+    except OtherPath as error:
+        raise AdvfoolError(
+            f"{type(network).__name__} takes another path through its layers at each call, even for the same images, "
+            "so LRP has no graph to walk. Make its forward pass deterministic, or use a gradient-based interpreter."
+        ) from error
+    if found.shape == expected.shape:
+        scale = expected.abs().nan_to_num().max() if expected.numel() else 0
+        close = torch.isclose(found, expected, 0, float(scale) * torch.finfo(expected.dtype).eps ** 0.5, equal_nan=True)
+        if bool(close.all()):
             return
-        if site in self.found:
-            raise ran_twice(site.layer)
-        if isinstance(value, list):
-            value[:] = [self.create_proxy("call_function", alias, (item,), {}) for item in value]
-        values = value if isinstance(value, list | tuple) else [value]
-        self.found[site] = tuple(item.node for item in values)
+    raise AdvfoolError(
+        f"The graph that LRP walks computes other logits than {type(network).__name__} itself. Something in its "
+        "forward pass is not recorded: values computed outside torch (numpy, .item()), random numbers that do not "
+        "depend on the images, or a state that changes from call to call. Change it, or use a gradient-based "
+        "interpreter."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if line.endswith(".") else f"{line}."
