@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from advfool.data.samples import take
-from advfool.evaluation.paired import PAIR, record_pair
+from advfool.evaluation.paired import NETWORKS, PAIR, record_pair
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import Setup
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import EXAMPLES
+from advfool.utilities.stored import stored_file
+from advfool.utilities.text import clean_texts, printable
 
 ROLES = ("best", "median", "worst", "fixed")
 CHOICE = 2019  # seed of the fixed images: a constant, so that they are the same in every run of the same data
+LARGEST = 512 * 2**20  # bytes of the file
 LARGE = 112  # pixels a side: an image of 224 takes 150 kB, and 6 of them 0.9 MB
 FIXED = {False: 4, True: 3}  # by whether the images are large
 OF_A_KIND = {False: 3, True: 1}  # best, median and worst, each
@@ -153,13 +158,21 @@ def write_examples(folder: Path, setup: Setup, manipulated: nn.Module, explained
 
 
 def read_examples(folder: Path) -> Examples | None:
-    """Read the examples in a run's folder; None where there are none, or where the file is damaged."""
+    """Read the examples in a run's folder; None where there are none, or where the file is damaged or too large."""
     try:
-        with safe_open(folder / EXAMPLES, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        path = stored_file(folder, EXAMPLES)
+        if path.stat().st_size > LARGEST:
+            return None
+        with safe_open(path, "pt") as file:
+            about = clean_texts(json.loads(file.metadata()["about"]))
+            tensors = {printable(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        found = _examples(about, tensors)
+        return found if _fit(found) else None
+    except (AdvfoolError, OSError, SafetensorError, RecursionError, LookupError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _examples(about: dict[str, Any], tensors: dict[str, Tensor]) -> Examples:
     by_kind: dict[str, dict] = {"maps": {}, "test_loss": {}}
     for name, values in tensors.items():
         kind, _, rest = name.partition("/")
@@ -174,6 +187,34 @@ def read_examples(folder: Path) -> Examples | None:
         tuple(about["interps"]),
         tuple(about["interval"]),
     )
+
+
+def _fit(found: Examples) -> bool:
+    """Test whether the parts of the examples have the types and shapes that belong together."""
+    images, n, pairs = found.images, len(found.rows), [(i, name) for i in found.interps for name in NETWORKS]
+    texts = [text for row in found.rows for text in (row.kind, row.label, *row.explained, *row.roles)]
+    said = [row.predictions[name] for row in found.rows for name in NETWORKS]
+    ends = [*found.interval, *(share for _, share in said)]
+    return (
+        n > 0
+        and bool(found.interps)
+        and all(isinstance(text, str) for text in [*texts, *found.interps, *(label for label, _ in said)])
+        and all(isinstance(row.index, int) and isinstance(row.path, str | None) for row in found.rows)
+        and len(found.interval) == 2
+        and all(isinstance(end, int | float) and isfinite(end) for end in ends)
+        and images.dtype == torch.uint8
+        and images.dim() == 4
+        and len(images) == n
+        and images.numel() > 0
+        and all(_map_fits(found, pair, n) for pair in pairs)
+    )
+
+
+def _map_fits(found: Examples, pair: tuple[str, str], n: int) -> bool:
+    maps, losses = found.maps[pair], found.test_loss[pair]
+    kinds = maps.is_floating_point() and losses.is_floating_point() and bool(maps.isfinite().all())
+    classes = {len(row.explained) for row in found.rows}
+    return kinds and maps.dim() == 4 and maps.numel() > 0 and {maps.shape[:2]} == {losses.shape} == {(n, *classes)}
 
 
 def _example(row: dict[str, Any]) -> Example:

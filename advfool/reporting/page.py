@@ -21,6 +21,7 @@ from advfool.reporting.plots import aopc_figure, tradeoff_figure, training_figur
 from advfool.reporting.rows import Row
 from advfool.reporting.transfer import transfers
 from advfool.reporting.views import RunView, aopc_curves, history
+from advfool.utilities.text import printable
 
 
 def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
@@ -39,7 +40,8 @@ def page(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Se
     by_name = {view.run.name: view for view in views}
     scripts = _script(get_plotlyjs()), _script(_source("report.js"))
     return templates.get_template("report.html.j2").render(
-        folder=folder.resolve(),
+        folder=printable(folder.resolve()),
+        name=printable(folder.resolve().name),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=version("advfool"),
         summary=headline(rows),

@@ -12,6 +12,8 @@ from advfool.evaluation.paired import PAIR
 from advfool.reporting.runs import Run
 from advfool.reporting.settings import Setting, finite
 from advfool.utilities.files import value_at
+from advfool.utilities.stored import free_path
+from advfool.utilities.text import cell
 
 Row = dict[str, Any]  # texts, numbers and None by the name of the column
 NAMES = ("model", "fooling", "interp")
@@ -43,8 +45,17 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Write results.parquet and results.csv, the same table in two formats."""
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
-    pq.write_table(table, folder / "results.parquet")
-    csv.write_csv(table, folder / "results.csv")
+    pq.write_table(table, free_path(folder, "results.parquet"))
+    csv.write_csv(_without_formulas(table), free_path(folder, "results.csv"))
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    """Copy a table without texts that a spreadsheet would compute; numbers stay as they are."""
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        texts = pa.types.is_string(column.type)
+        columns[cell(name)] = [value and cell(value) for value in column.to_pylist()] if texts else column
+    return pa.table(columns)
 
 
 def _rows_of(run: Run) -> list[Row]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advfool.reporting.cleaning import clean_config, clean_metrics, clean_name
 from advfool.reporting.settings import Setting
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, read_json
 from advfool.utilities.stored import stored_yaml
+from advfool.utilities.text import clean_texts, printable
 from advfool.utilities.trust import Trust
 
 CONFIGS = (CONFIG, f".hydra/{CONFIG}")  # the resolved one; and Hydra's, which a run that failed early has as well
@@ -148,8 +150,10 @@ def _read(place: Path, root: Path) -> Run | None:
     if config is None or not all(key in config for key in NEEDED):
         return None
     metrics, environment, status = (read_json(place / name) for name in (METRICS, ENVIRONMENT, STATUS))
-    name = str(place.relative_to(root)) if place != root else place.name
-    return Run(place, name, config, metrics, environment, (status or {}).get("error"))
+    name = clean_name(str(place.relative_to(root)) if place != root else place.name)
+    error = (status or {}).get("error")
+    shown = None if error is None else printable(error)
+    return Run(place, name, clean_config(config), clean_metrics(metrics), clean_texts(environment), shown)
 
 
 def _config(place: Path, name: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from advfool.utilities.files import value_at
 
 T = TypeVar("T")
+LARGEST = 2**53  # of a number in a report: larger ones are no longer exact
 
 
 class Setting(NamedTuple):
@@ -65,11 +66,13 @@ def of_usual_setting(found: Iterable[T], group: Callable[[T], Hashable], setting
 
 
 def finite(value: object) -> float | int | None:
-    """Return the value if it is a finite number.
+    """Return the value if it is a finite number of usual size.
 
     A configuration that was not resolved, or a damaged file, can have a text in its place, which becomes None.
     """
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST:
+        return None
+    return value if isfinite(value) else None
 
 
 def text(value: object) -> str | None:

@@ -9,9 +9,13 @@ from typing import Any
 from advfool.reporting import wording
 from advfool.reporting.rows import Row
 from advfool.reporting.runs import CONFIGS, Run
+from advfool.reporting.settings import finite
 from advfool.training.history import read_history
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CURVES, read_json
 from advfool.utilities.plotting import History
+from advfool.utilities.stored import LARGEST_CONFIG, stored_bytes
+from advfool.utilities.text import printable
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class RunView:
         """The configuration as text; for a run that failed before it wrote one, Hydra's own copy."""
         for name in CONFIGS:
             try:
-                return (self.run.folder / name).read_text(errors="replace")
-            except OSError:
+                return printable(stored_bytes(self.run.folder, name, LARGEST_CONFIG).decode(errors="replace"))
+            except AdvfoolError:
                 continue
         return ""
 
@@ -98,7 +102,7 @@ def history(run: Run) -> History:
     """Read the logged values of a run; empty where there are none or the file is damaged."""
     try:
         return read_history(run.folder)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (AdvfoolError, ValueError, TypeError, KeyError):
         return {}
 
 
@@ -106,9 +110,9 @@ def aopc_curves(run: Run) -> dict[str, list[float]]:
     """Read the AOPC curves of a run; empty where there are none or the file is damaged."""
     found = read_json(run.folder / CURVES) or {}
     return {
-        name: points
+        printable(name): points
         for name, points in found.items()
-        if isinstance(points, list) and points and all(isinstance(point, int | float) for point in points)
+        if isinstance(points, list) and points and all(finite(point) is not None for point in points)
     }
 
 

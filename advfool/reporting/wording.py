@@ -3,8 +3,11 @@
 Foolings and interpreters that the paper does not have appear under their own names, so new ones need no entry here.
 """
 
+import os
 import re
 from urllib.parse import quote
+
+from advfool.utilities.text import printable
 
 MINUS = "\N{MINUS SIGN}"
 TO = "\N{EN DASH}"
@@ -125,7 +128,7 @@ def plural(count: int, noun: str) -> str:
 
 def link(path: str) -> str:
     """Turn a relative path into an address for a link."""
-    return quote(path)
+    return quote(os.fsencode(path))
 
 
 def markdown(text: object) -> str:
@@ -134,8 +137,8 @@ def markdown(text: object) -> str:
     >>> markdown("a|b_c <script>")
     'a\\\\|b\\\\_c &lt;script&gt;'
     """
-    flat = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", flat)
+    flat = " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$]|(?<=:)/(?=/)|(?<=www)\.)", r"\\\1", flat)  # no address becomes a link
 
 
 def latex(text: object) -> str:
@@ -144,4 +147,4 @@ def latex(text: object) -> str:
     >>> print(latex("lrp_t & 5 %"))
     lrp\_t \& 5 \%
     """
-    return "".join(_LATEX.get(character, character) for character in " ".join(str(text).split()))
+    return "".join(_LATEX.get(character, character) for character in " ".join(printable(text).split()))

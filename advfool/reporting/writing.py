@@ -10,6 +10,7 @@ from advfool.reporting.paper.tables import PaperTable, paper_tables
 from advfool.reporting.rows import result_rows, write_rows
 from advfool.reporting.runs import Run, find_runs
 from advfool.reporting.views import run_views
+from advfool.utilities.stored import free_path
 
 
 def write_all(folder: Path, output: Path | None = None) -> Path:
@@ -23,7 +24,7 @@ def write_all(folder: Path, output: Path | None = None) -> Path:
         the path of report.html.
 
     Raises:
-        AdvfoolError: there is no such folder, or no run in it.
+        AdvfoolError: there is no such folder, no run in it, or a link leads from a file's name out of the folder.
     """
     folder = folder.expanduser()
     output = folder if output is None else output.expanduser()
@@ -32,9 +33,9 @@ def write_all(folder: Path, output: Path | None = None) -> Path:
     rows, tables = result_rows(runs), tables_of(runs)
     views = run_views(runs, rows, output)
     write_rows(output, rows)
-    (output / "report.md").write_text(markdown_report(folder, views, rows, tables))
-    (output / "tables.tex").write_text(latex_tables(rows, tables))
-    path = output / "report.html"
+    free_path(output, "report.md").write_text(markdown_report(folder, views, rows, tables))
+    free_path(output, "tables.tex").write_text(latex_tables(rows, tables))
+    path = free_path(output, "report.html")
     path.write_text(page(folder, views, rows, tables))
     return path
 
@@ -47,6 +48,6 @@ def tables_of(runs: Sequence[Run]) -> list[PaperTable]:
 def _readable(run: Run) -> bool:
     try:
         paper_tables([run])
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError):
         return False
     return True

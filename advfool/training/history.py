@@ -1,9 +1,13 @@
 """Logged values of a training, read back from its CSV files."""
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
+
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.stored import stored_bytes
 
 LOGGED = "metrics.csv"  # Lightning's CSV logger writes it
 
@@ -17,12 +21,13 @@ def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     Returns:
         (steps, values) by the name of the quantity.
     """
-    earlier = sorted(folder.glob("metrics.*.csv"), key=lambda path: int(path.suffixes[0][1:]))
+    parts = [path for path in folder.glob("metrics.*.csv") if path.suffixes[0][1:].isdecimal()]
+    earlier = sorted(parts, key=lambda path: int(path.suffixes[0][1:]))
     rows: dict[tuple, dict[str, str]] = {}
     for path in [*earlier, folder / LOGGED]:  # a resumed training repeats a few steps
         for row in _rows(path):
             filled = {name: value for name, value in row.items() if value and name != "epoch"}
-            rows[int(row["step"]), *filled] = filled
+            rows[_step(row["step"]), *filled] = filled
     names = dict.fromkeys(name for row in rows.values() for name in row if name != "step")
     history = {}
     for name in names:
@@ -39,9 +44,19 @@ def set_history_aside(folder: Path) -> None:
         path.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv')))}.csv")
 
 
+def _step(text: str) -> int:
+    step = int(text)
+    if not 0 <= step < 2**53:
+        raise ValueError(f"{text} is no number of a step")
+    return step
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file, without a last one that was cut off while it was written."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row.get("step") and None not in row.values()]
+    lines = io.StringIO(stored_bytes(path.parent, path.name).decode(errors="replace"), newline="")
+    try:
+        return [row for row in csv.DictReader(lines) if row.get("step") and None not in row.values()]
+    except csv.Error as error:
+        raise AdvfoolError(f"'{path}' is damaged: {error}.") from error

@@ -3,6 +3,8 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 LONGEST = 100  # characters of a file name
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]", re.DOTALL)
@@ -21,6 +23,15 @@ def printable(text: object) -> str:
     """
     plain = _ESCAPES.sub("", str(text))
     return plain if plain.isascii() and plain.isprintable() else "".join(map(_shown, plain))
+
+
+def clean_texts(tree: Any) -> Any:
+    """Copy a tree of dictionaries and lists with all texts and keys printable."""
+    if isinstance(tree, Mapping):
+        return {clean_texts(key): clean_texts(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [clean_texts(value) for value in tree]
+    return printable(tree) if isinstance(tree, str) else tree
 
 
 def file_name(text: object) -> str:
