@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from advfool.evaluation.paired import NETWORKS, PAIR
 from advfool.utilities.files import PICTURES
+from advfool.utilities.text import printable
 
 
 def print_results(metrics: dict, folder: Path, console: Console | None = None) -> None:
@@ -31,19 +33,19 @@ def print_results(metrics: dict, folder: Path, console: Console | None = None) -
     )
     for classes in list(metrics.get("fsr_by_class", {}).values())[:1]:
         worst = min(classes, key=lambda name: classes[name] or 0.0)
-        console.print(f"Least fooled class: {worst} (FSR {_percent(classes[worst])}).", markup=False)
+        console.print(f"Least fooled class: {printable(worst)} (FSR {_percent(classes[worst])}).", markup=False)
     pictures = [str(folder / name) for name in PICTURES if (folder / name).exists()]
     if pictures:
         console.print(f"Look at {' and '.join(pictures)}.", markup=False, soft_wrap=True)
 
 
 def _accuracy(metrics: dict) -> Table:
-    title = f"{metrics['model']}: {metrics['interp']} fooled with {metrics['fooling']}"
+    title = _plain(f"{metrics['model']}: {metrics['interp']} fooled with {metrics['fooling']}")
     table = Table("", title=title, title_justify="left")
     for name in NETWORKS:
         table.add_column(name, justify="right")
     rows = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
-    rows |= {which: f"top-1 of {name} ({which})" for which, name in metrics.get("pair", {}).items()}
+    rows |= {which: _plain(f"top-1 of {name} ({which})") for which, name in metrics.get("pair", {}).items()}
     accuracy = metrics["accuracy"]
     for key, label in rows.items():
         table.add_row(label, *(_percent(accuracy[name][key]) for name in NETWORKS))
@@ -56,7 +58,7 @@ def _maps(metrics: dict) -> Table:
     columns = [(interp, which) for interp in metrics["fsr"] for which in (PAIR if active else (None,))]
     table = Table("", title="heatmaps of the original network, to those of the manipulated one", title_justify="left")
     for interp, which in columns:
-        table.add_column(" ".join(filter(None, (interp, which))), justify="right")
+        table.add_column(_plain(" ".join(filter(None, (interp, which)))), justify="right")
 
     def row(label: str, *parts: tuple[str, ...], form=_percent, source: Mapping = metrics) -> None:
         cells = []
@@ -75,6 +77,11 @@ def _maps(metrics: dict) -> Table:
         for label, key in (("points into the box", "pointing"), ("mass in the box", "mass")):
             row(label, ("box", "original", key), ("box", "manipulated", key))
     return table
+
+
+def _plain(text: str) -> str:
+    """Return a name, which may come from a stranger's run, without what would command the terminal or rich."""
+    return escape(printable(text))
 
 
 def _at(source: Mapping, path: list[str | None]) -> object:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
+from advfool.models.hub import HASH, hub_file, verify
 from advfool.utilities.errors import AdvfoolError, nearest
 
 
@@ -48,6 +49,10 @@ class Timm(NetworkSource):
         return self.weights == "pretrained"
 
     def pretrained(self) -> dict[str, Tensor]:
+        url = getattr(_timm().get_pretrained_cfg(self.arch), "url", None)
+        if url:
+            verify(hub_file(url))
+            _timm().models.set_pretrained_check_hash(HASH.search(hub_file(url).name) is not None)
         try:
             return _timm().create_model(self.arch, pretrained=True).state_dict()
         except (OSError, RuntimeError) as error:

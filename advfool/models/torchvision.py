@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
+from advfool.models.hub import hub_weights
 from advfool.utilities.errors import AdvfoolError, nearest
 
 
@@ -62,7 +63,7 @@ class Torchvision(NetworkSource):
         weights = self._enum()[self.weights]
         name = weights.url.rpartition("/")[2]
         try:
-            state = weights.get_state_dict(progress=True, check_hash=True)
+            state = hub_weights(weights.url)
         except (URLError, OSError, RuntimeError) as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise AdvfoolError(

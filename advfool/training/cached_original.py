@@ -59,7 +59,7 @@ class CachedOriginal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+        self.arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
 
     def look_up(self, index: Int[Tensor, "n"]) -> OriginalAnswers:
         """Look up the logits and heatmaps of the images at these positions, on the index's device."""

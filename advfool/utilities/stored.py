@@ -16,6 +16,8 @@ from advfool.utilities.errors import AdvfoolError
 LARGEST = 64 * 2**20  # bytes of a JSON or CSV file
 LARGEST_CONFIG = 2 * 2**20  # bytes of a YAML file
 DEEPEST = 50  # levels of a tree
+FILLED = (".hydra", "checkpoints")  # folders in a run's folder whose files a command writes
+WRITTEN = (*FILLED, "wandb", "tensorboard", "paper")
 MOST = 200_000  # keys, values and brackets of a YAML file
 
 
@@ -91,6 +93,43 @@ def stored_bytes(folder: Path, name: str | Path, largest: int = LARGEST) -> byte
     if len(content) > largest:
         raise AdvfoolError(f"'{path}' is too large: expected at most {largest // 2**20} MB.")
     return content
+
+
+def refuse_links_out(folder: Path, root: Path | None = None) -> None:
+    """Raise an AdvfoolError where a link somewhere in a folder leads out of it.
+
+    Args:
+        folder: with all that is below it.
+        root: where links may lead to; None: into `folder`.
+    """
+    for parent, folders, files in os.walk(folder.resolve()):
+        for name in (*folders, *files):
+            _check_entry(Path(parent, name), root or folder)
+
+
+def check_writable(folder: Path, links: bool = True) -> None:
+    """Raise an AdvfoolError where a command that writes a run into a folder would write somewhere else.
+
+    Args:
+        folder: which may hold an earlier run, or not exist yet.
+        links: whether links to other folders may lie beside the run, such as one to data.
+    """
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if not (links and entry.is_symlink() and entry.is_dir() and entry.name not in WRITTEN):
+            _check_entry(entry, folder)
+    for name in FILLED:
+        if (folder / name).is_dir():
+            refuse_links_out(folder / name, folder)
+
+
+def _check_entry(path: Path, root: Path) -> None:
+    """Raise an AdvfoolError where a path is a link that leads out of a folder, a pipe, a socket or a device."""
+    if path.is_symlink():
+        stored_path(root, path.absolute())
+    elif not (path.is_file() or path.is_dir()) and path.exists():
+        raise AdvfoolError(f"'{path}' is no file and no folder, but a pipe, a socket or a device. Remove it.")
 
 
 def stored_yaml(folder: Path, name: str | Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Somebody else may have written the folder. Its configuration is data: a class th
 
 import importlib
 import inspect
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 import yaml
 
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.stored import refuse_links_out
+from advfool.utilities.text import printable
 
 ALLOWED: dict[str, tuple[str, ...]] = {  # constructors by module, as configurations name them
     "advfool.models": ("EfficientNetLite0", "Timm", "Tiny", "Torchvision"),
@@ -89,6 +90,8 @@ class Trust:
             of: names it in messages, e.g. `run=runs/demo`.
         """
         for path, node, known in _nodes(tree):
+            if isinstance(node, str) and printable(node) != node:
+                raise AdvfoolError(f"{of}: {path} has control characters ({node!r}), which no setting has.")
             if isinstance(node, str) and "${" in node:
                 raise AdvfoolError(
                     f"{of}: {path} refers to something else ({node}), expected a value: a finished run's configuration "
@@ -105,7 +108,7 @@ class Trust:
     def _check_node(self, node: Mapping, path: str, of: str) -> None:
         """Check the class that a node describes, and the names of its keys."""
         odd = [key for key in node if str(key).startswith("_") and str(key).endswith("_") and key not in SPECIAL]
-        if odd or any("${" in str(key) for key in node):
+        if odd or any("${" in str(key) or printable(key) != str(key) for key in node):
             raise AdvfoolError(f"{of}: {path} has a key that a run's configuration cannot have: {odd or list(node)}.")
         rules = node.get("rules")
         for key in _rule_names(rules):
@@ -167,26 +170,6 @@ class Trust:
             )
         if inside[0] == self.places[0]:
             refuse_links_out(found)
-
-
-def refuse_links_out(folder: Path) -> None:
-    """Raise an AdvfoolError where a link somewhere in a folder leads out of it, or something in it is no file."""
-    root = folder.resolve()
-    for parent, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            entry = Path(parent, name)
-            if entry.is_symlink() and not _resolved(entry).is_relative_to(root):
-                raise AdvfoolError(
-                    f"'{entry}' is a link that leads out of the folder '{folder}', to '{_resolved(entry)}'. Such links "
-                    "are not followed: replace it by what it leads to, or give another folder."
-                )
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # a circle of links
-        return Path("/")
 
 
 def named_in(folders: Iterable[Path]) -> frozenset[str]:

@@ -8,7 +8,7 @@ import torchvision
 
 from advfool.data import InputFormat
 from advfool.data.imagenet import wnids
-from advfool.models import Timm, Tiny, Torchvision
+from advfool.models import Timm, Tiny, Torchvision, hub
 from advfool.utilities.errors import AdvfoolError
 
 
@@ -25,6 +25,7 @@ def test_published_weights_load_from_torchvisions_hub_folder(tmp_path, monkeypat
     """Only the network is replaced: the file lies where a download would have put it."""
     expected = torchvision.models.resnet18().state_dict()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(hub, "verify", lambda path: None)  # it is not the file that was published
     weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     (tmp_path / "checkpoints").mkdir()
     torch.save(expected, tmp_path / "checkpoints" / weights.url.rpartition("/")[2])
@@ -46,6 +47,7 @@ def test_published_densenet_files_have_old_keys(tmp_path, monkeypatch, by_path):
     path.parent.mkdir()
     torch.save(old, path)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(hub, "verify", lambda path: None)
     source = Torchvision(
         name="d", arch="densenet121", weights=str(path) if by_path else "IMAGENET1K_V1", classes="imagenet"
     )

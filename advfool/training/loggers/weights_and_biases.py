@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,13 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from advfool.training.loggers.base import Dashboard, ReportWriter, require, scalars
 from advfool.utilities.files import METRICS, PER_IMAGE, STATUS, WEIGHTS
+from advfool.utilities.stored import free_path, stored_bytes
 
 if TYPE_CHECKING:
     import wandb
 
 log = logging.getLogger(__name__)
+ID = Path("wandb", "id.txt")  # in a run's folder
 STEP = "trainer/global_step"  # Lightning's name
 ROWS = 10_000  # of a table, which W&B shows
 REPORT = {
@@ -137,7 +140,7 @@ def _begin(folder: Path, resume: str | None, mode: str | None, project: str, **k
     kwargs |= {"dir": str(folder), "mode": mode, "job_type": "train", "settings": settings}
     run = wandb.init(reinit="finish_previous", **kwargs)
     if not run.disabled:
-        (folder / "wandb" / "id.txt").write_text(run.id)
+        free_path(folder, ID).write_text(run.id)
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
     return run
@@ -147,5 +150,8 @@ def _id(folder: Path, resume: str | None) -> str | None:
     """Find the id of the W&B run that is continued: of an interrupted run in this folder or of the resumed one."""
     if not resume and (folder / METRICS).exists():
         return None
-    kept = Path(resume or folder).expanduser() / "wandb" / "id.txt"
-    return kept.read_text() if kept.exists() else None
+    place = Path(resume or folder).expanduser()
+    if not (place / ID).exists():
+        return None
+    found = stored_bytes(place, ID).decode(errors="replace").strip()
+    return found if re.fullmatch(r"[\w-]{1,64}", found) else None  # a name, and no address
