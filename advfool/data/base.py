@@ -8,7 +8,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Subset
 
-from advfool.data.loaders import ShuffledLoader, process_count
+from advfool.data.loaders import Seeded, ShuffledLoader, process_count
 from advfool.data.samples import ImageFormat, Samples, collate
 from advfool.utilities.errors import AdvfoolError
 
@@ -106,6 +106,7 @@ class DataModule(LightningDataModule):
     def in_order(self, data: Samples | Subset) -> DataLoader:
         """Create a loader for measuring, which gives every image once, in the order of the data set.
 
+        Where images vary each time they are read, they are drawn by the seed, the same each time.
         Several processes share the images without repeating any, so their numbers of images may differ by one.
 
         Args:
@@ -121,8 +122,8 @@ class DataModule(LightningDataModule):
                 "or more images (data.limit_val, data.limit_test, fsr_images)."
             )
         sampler = UnrepeatedDistributedSampler(data, shuffle=False) if processes > 1 else None
-        generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(data, self.eval_batch_size, sampler=sampler, generator=generator, **self._workers())
+        options = {"generator": torch.Generator().manual_seed(self.seed), **self._workers()}
+        return DataLoader(Seeded(data, self.seed), self.eval_batch_size, sampler=sampler, **options)
 
     def _workers(self) -> dict:
         return {"num_workers": self.workers, "persistent_workers": self.workers > 0, "collate_fn": collate}

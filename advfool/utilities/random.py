@@ -3,8 +3,12 @@
 Also save and restore the state of torch's own generators, to repeat their draws.
 """
 
-from collections.abc import Sequence
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
@@ -60,6 +64,33 @@ def _output(start: Int[Tensor, "*a"], count: Int[Tensor, "*b"]) -> Int[Tensor, "
 def _shifted(bits: Int[Tensor, "*n"], count: int) -> Int[Tensor, "*n"]:
     """Shift bits to the right and fill with zeros; torch's own shift repeats the sign."""
     return (bits >> count) & (2 ** (64 - count) - 1)
+
+
+@contextmanager
+def seeded(*key: int | str) -> Iterator[None]:
+    """Let the global generators of torch (on the CPU), NumPy and Python draw by a key, and restore them afterwards.
+
+    Args:
+        key: decides what is drawn; two keys that differ in any part give independent draws.
+
+    >>> with seeded(0, "flip", 7):
+    ...     first = torch.rand(2)
+    >>> with seeded(0, "flip", 7):
+    ...     print(torch.equal(torch.rand(2), first))
+    True
+    """
+    seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest())
+    states = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
+    # Not torch.manual_seed, which would seed the generators of the GPUs as well.
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
 
 
 def random_state(device: torch.device) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import advfool
 from advfool.evaluation.examples import read_examples
 from advfool.foolings import Active, TopK
-from advfool.interpreters import GradCAM, SimpleGrad
+from advfool.interpreters import GradCAM, SimpleGrad, SmoothGrad
 from advfool.training.preserve import CrossEntropy
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.own_network import SHAPE, own_images, own_network, state_of
@@ -295,3 +295,24 @@ class Maps(nn.Sequential):
 def test_what_cannot_be_fooled_is_said(options, message):
     with pytest.raises(AdvfoolError, match=message):
         fool(**options)
+
+
+class Noisy(Dataset):
+    """Images to which torch adds noise whenever they are read."""
+
+    def __init__(self):
+        self.images, self.targets = own_images()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index] + torch.randn(SHAPE), int(self.targets[index])
+
+
+def test_workers_do_not_change_the_weights_whatever_is_drawn():
+    alone, helped = (
+        fool(dataset=Noisy(), interp=SmoothGrad(samples=2), workers=workers, train_target_top=2) for workers in (0, 2)
+    )
+    assert weights(alone) == weights(helped)
+    assert alone.metrics["fsr"] == helped.metrics["fsr"]
