@@ -25,7 +25,8 @@ class Seeded(Samples):
     """
 
     def __init__(self, data: Samples | Subset, seed: int) -> None:
-        self.data, self.seed = data, seed
+        self.data: Any = data  # a Subset does not say what it holds
+        self.seed = seed
         self.samples: Any = data.dataset if isinstance(data, Subset) else data
         self.places = list(data.indices) if isinstance(data, Subset) else range(len(data))
         self.varies = self.samples.varies

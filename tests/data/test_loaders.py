@@ -127,3 +127,16 @@ def test_replays_of_a_batch_are_the_same_images():
     assert len(batches) == 9
     assert torch.equal(batches[0], batches[2])
     assert not torch.equal(batches[0], batches[3])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_resumed_in_the_middle_of_a_pass_draws_what_it_would_have_drawn(workers):
+    def loader():
+        module = wrap(Drawn(), selection=Drawn(), test=Drawn(), seed=3, batch_size=2, workers=workers)
+        return module.train_dataloader()
+
+    whole, resumed = loader(), loader()
+    images = [batch.image for _ in range(2) for batch in whole]
+    resumed.load_state_dict({"turn": 0, "seen": 4})
+    found = [batch.image for _ in range(2) for batch in resumed]
+    assert torch.equal(torch.stack(found), torch.stack(images[4:]))
