@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from advfool.models.weights import UNREADABLE, misfits
+from advfool.training.checkpoints import check_paths
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, write_json
 from advfool.utilities.stored import stored_path, stored_yaml
@@ -76,7 +77,7 @@ def checkpoint_to_resume(folder: str) -> Path:
     Raises:
         AdvfoolError: there is none.
     """
-    path = Path(folder).expanduser() / CHECKPOINTS / "last.ckpt"
+    path = stored_path(Path(folder).expanduser(), Path(CHECKPOINTS, "last.ckpt"))
     if not path.is_file():
         raise AdvfoolError(
             f"resume={folder}: expected a checkpoint '{path}', found none. Give the folder of a run that was "
@@ -100,6 +101,7 @@ def check_resumable(path: Path, network: nn.Module, max_steps: int) -> None:
         raise AdvfoolError(
             f"resume: '{path}' is not a checkpoint of advfool that can be read safely: {error}"
         ) from error
+    check_paths(checkpoint, path)
     found = misfits(network, {key.removeprefix("network."): value for key, value in state.items()})
     if found:
         raise AdvfoolError(

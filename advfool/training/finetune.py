@@ -16,6 +16,7 @@ from advfool.data.composites import WithComposites
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import CompositeFooling
 from advfool.training.cached_original import CachedOriginal, cached_original
+from advfool.training.checkpoints import best_checkpoint
 from advfool.training.module import FoolingModule
 from advfool.training.settings import Training
 from advfool.utilities.errors import AdvfoolError, Diverged
@@ -67,7 +68,7 @@ def finetune(setup: Setup, training: Training, trainer: Trainer, checkpoint: Pat
         raise Diverged(f"{error} {left}") from None
     seconds = time.perf_counter() - started
     if training.select == "best":
-        _load_best(trainer, module)
+        _load_best(trainer, module, checkpoint)
     return Finetuned(module.network, trainer.global_step, seconds)
 
 
@@ -138,8 +139,7 @@ def _share_out_threads(trainer: Trainer) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def _load_best(trainer: Trainer, module: FoolingModule) -> None:
+def _load_best(trainer: Trainer, module: FoolingModule, resumed: Path | None) -> None:
     """Load the weights of the best validation; keep the last ones where there was no validation."""
-    best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""  # type: ignore[attr-defined]
-    if best:
+    if best := best_checkpoint(trainer, resumed):
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
