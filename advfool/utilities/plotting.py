@@ -3,6 +3,7 @@
 Pictures are made with `matplotlib.figure.Figure`, which needs neither pyplot nor a backend.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 from torch import Tensor
 
 from advfool.utilities.heatmaps import resize
+from advfool.utilities.text import printable
 
 BRIGHTEST = 0.998  # share of the values that the colours tell apart: heatmaps at the images have a few extreme ones
 SIGNED = "RdBu_r"  # blue for negative relevance, white for 0, red for positive relevance
@@ -24,6 +27,7 @@ OPACITY = 0.7  # of a heatmap over its image
 COLOURS = {"original": "#0072b2", "manipulated": "#d55e00", "random": "#555555"}  # of curves
 FOOLED = "#009e73"  # the colour of success rates and of test losses that count as fooled
 DPI = 110
+TICK = re.compile(r"\$\\mathdefault\{[-\d.,^{}\u2212]*\}\$")  # what matplotlib writes at a logarithmic axis
 
 History = Mapping[str, tuple[np.ndarray, np.ndarray]]  # (steps, values) by the name of a logged quantity
 
@@ -104,7 +108,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = DPI) -> None:
-    """Write a figure to a file; its ending, such as `.png`, names the format."""
+    """Write a figure to a file; its ending, such as `.png`, names the format. Names in it are no formulas."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and not TICK.fullmatch(text.get_text()):
+            text.set_text(printable(text.get_text()).replace("$", r"\$"))
     figure.savefig(path, dpi=dpi)
 
 

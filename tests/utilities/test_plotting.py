@@ -77,3 +77,16 @@ def test_drawing_loads_no_pyplot(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "$a$ $b", "a\x00b", "\ud800", "$\\mathdefault{$", "\\$", "=x"])
+def test_names_are_drawn_as_they_are(tmp_path, name):
+    """matplotlib takes what stands between two dollar signs for a formula, and fails where it is none."""
+    figure = new_figure(2, 2)
+    axis = figure.subplots()
+    axis.set_title(f"{name}\n{name}")
+    axis.plot([1, 10], [1, 10], label=name)
+    axis.set_yscale("log")
+    axis.legend()
+    save_figure(figure, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
