@@ -154,7 +154,7 @@ class Trust:
     def _check_path(self, value: str, path: str, known: bool, of: str) -> None:
         """Check a text that may be a path: under a key for paths, or anywhere in a class of the user's own."""
         key = path.rpartition(".")[2]
-        if value in self.named or not (_may_be_path(value) if key in PATHS else not known and _leads_away(value)):
+        if value in self.named or not (_may_be_path(key, value) if key in PATHS else not known and _leads_away(value)):
             return
         found = Path(value)
         try:
@@ -222,9 +222,11 @@ def _rule_names(rules: object) -> Iterator[str]:
         yield from (str(pair[0]) for pair in rules if isinstance(pair, list | tuple) and pair)
 
 
-def _may_be_path(value: str) -> bool:
+def _may_be_path(key: str, value: str) -> bool:
     """Tell whether a value is a path; the names of pretrained weights and of masks are none."""
-    return not _WORD.fullmatch(value) or (value not in NAMES and not value.isupper() and Path(value).is_file())
+    return (
+        key not in ("weights", "mask") or not _WORD.fullmatch(value) or (value not in NAMES and Path(value).is_file())
+    )
 
 
 def _leads_away(value: str) -> bool:

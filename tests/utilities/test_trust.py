@@ -95,6 +95,12 @@ def test_weights_elsewhere_are_refused(value):
         Trust((Path("/runs/a"),)).check(run_config(model__weights=value, cache=None, data__cache=None), "x")
 
 
+@pytest.mark.parametrize("key", ["root", "folder", "dirpath", "cache"])
+def test_a_folder_in_the_current_one_is_elsewhere_too(key):
+    with pytest.raises(AdvfoolError, match="outside of the run's folder"):
+        Trust((Path("/runs/a"),)).check({"data": {"_target_": "advfool.data.FolderModule", key: "photos"}}, "x")
+
+
 def test_paths_of_a_class_of_ones_own_are_checked_wherever_they_stand():
     node = {"_target_": "my.Data", "anything": ["/etc"]}
     with pytest.raises(AdvfoolError, match="outside of the run's folder"):
