@@ -59,9 +59,13 @@ class DataModule(LightningDataModule):
         self.pair = tuple(pair or (None, None))
         if len(self.pair) != 2:
             raise AdvfoolError(f"data.pair must be two classes, by index or name, or null, got {list(self.pair)}.")
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), *limits.items()):
-            if value is not None and value < 1:
-                raise AdvfoolError(f"data.{name} must be at least 1, got {value}")
+        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            _check_whole(name, value, 1)
+        for name, value in limits.items():
+            if value is not None:
+                _check_whole(name, value, 1)
+        _check_whole("workers", workers, 0)
+        _check_whole("order_seed", seed, 0)
         self.limits = {"train": limits.get("limit_train")}
         self.limits |= {"selection": limits.get("limit_val"), "test": limits.get("limit_test")}
         self.batch_size, self.eval_batch_size, self.workers, self.seed = batch_size, eval_batch_size, workers, seed
@@ -127,3 +131,10 @@ class DataModule(LightningDataModule):
 
     def _workers(self) -> dict:
         return {"num_workers": self.workers, "persistent_workers": self.workers > 0, "collate_fn": collate}
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise AdvfoolError(f"data.{name} must be a whole number, got {value!r}.")
+    if value < least:
+        raise AdvfoolError(f"data.{name} must be at least {least}, got {value}")

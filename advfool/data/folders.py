@@ -23,6 +23,7 @@ from advfool.data.splitting import Item, split_off, take_subset
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.roles import Role
 
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}  # no names of classes
 CHECKED = 2000  # data sets of at most so many images are read once at the start, to find damaged files early
 
 
@@ -93,6 +94,12 @@ class FolderModule(DataModule):
         for name, value in (("val_fraction", val_fraction), ("selection_fraction", selection_fraction)):
             if not 0 < value < 1:
                 raise AdvfoolError(f"data.{name} must lie between 0 and 1, got {value}.")
+        if len(crop_scale) != 2 or not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+            raise AdvfoolError(
+                f"data.crop_scale must be two fractions of the area, the smaller one first, got {list(crop_scale)}."
+            )
+        if selection_limit < 1:
+            raise AdvfoolError(f"data.selection_limit must be at least 1, got {selection_limit}.")
         self.input, self.augment, self.split_seed = input, augment, seed
         self.plain, self.augmented = test_transform(input), train_transform(input, crop_scale)
         folders = self._find(Path(str(root)).expanduser())
@@ -138,7 +145,13 @@ class FolderModule(DataModule):
                 )
             splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
             return {split: self._class_folders(root / split) for split in splits}
-        return {"all": self._class_folders(root)}
+        found = self._class_folders(root)
+        if {name.lower() for name in found} <= SPLITS:
+            raise AdvfoolError(
+                f"The folders of '{root}' (data.root) are named like splits, not classes: {', '.join(found)}. "
+                f"Expected: {self.layout}. Rename them to 'train' and 'val'."
+            )
+        return {"all": found}
 
     def _class_folders(self, folder: Path) -> dict[str, list[Path]]:
         classes = class_folders(folder)

@@ -1,7 +1,7 @@
 """Images and labels of a data set of any kind, read as tensors."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Items:
         self.dataset: Any = _with_own_decoder(dataset)  # torch declares neither the length nor the items of a data set
         self.name = name
         self._labels: Tensor | None = None
+        if isinstance(dataset, str | bytes | Path | Mapping):
+            raise AdvfoolError(
+                f"{name}: expected a data set, a loader or tensors of images, got {type(dataset).__name__}. "
+                "For a folder give torchvision.datasets.ImageFolder(path, transform)."
+            )
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise AdvfoolError(
                 f"{name}: expected a data set with a length and items by index, got {type(dataset).__name__}. Collect "
@@ -115,8 +120,13 @@ class Items:
         return known
 
     def _item(self, position: int) -> tuple[Float[Tensor, "c h w"], int | None]:
-        item = self.dataset[position]
         where = f"{self.name}, position {position}"
+        try:
+            item = self.dataset[position]
+        except LookupError as error:
+            raise AdvfoolError(
+                f"{where}: there is no such item, although the data set's length is {len(self)}: {error!r}."
+            ) from error
         if isinstance(item, Sample):
             item = item[:2]
         if not isinstance(item, tuple | list):
@@ -188,8 +198,8 @@ def _image(image: Any, where: str) -> Float[Tensor, "c h w"]:
         if image.dtype.kind == "u" and image.ndim == 3:
             image = np.moveaxis(image, -1, 0)
         if image.dtype.kind in "uf":
-            image = torch.from_numpy(np.ascontiguousarray(image, image.dtype.newbyteorder("=")))
-            image = image.float() if image.dtype == torch.float64 else image
+            kind = np.float32 if image.dtype.kind == "f" and image.itemsize > 4 else image.dtype.newbyteorder("=")
+            image = torch.from_numpy(np.ascontiguousarray(image, kind))
     if isinstance(image, Tensor) and image.dim() == 2:
         image = image[None]
     if not isinstance(image, Tensor) or image.dim() != 3 or not is_image_type(image.dtype):
@@ -199,7 +209,9 @@ def _image(image: Any, where: str) -> Float[Tensor, "c h w"]:
             f"{where}: expected an image as a PIL image, or as a tensor or array of floats or unsigned integers (of 8, "
             f"16 or 32 bits) with channels, rows and columns, got {found}."
         )
-    return _floats(image)
+    if 0 in image.shape:
+        raise AdvfoolError(f"{where}: expected an image with pixels, got one of shape {tuple(image.shape)}.")
+    return _floats(image.detach())
 
 
 def _picture(image: Image.Image, where: str) -> Tensor:

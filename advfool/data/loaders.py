@@ -29,7 +29,7 @@ class Seeded(Samples):
         self.seed = seed
         self.samples: Any = data.dataset if isinstance(data, Subset) else data
         self.places = list(data.indices) if isinstance(data, Subset) else range(len(data))
-        self.varies = self.samples.varies
+        self.varies = bool(getattr(self.samples, "varies", False))
 
     def __len__(self) -> int:
         return len(self.places)

@@ -159,5 +159,5 @@ def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is empty, damaged or no picture"
+        return "it is empty, damaged, or no picture of a known kind"
     return str(error) or type(error).__name__

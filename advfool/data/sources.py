@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -82,6 +83,12 @@ def _tensors(parts: list[Tensor], name: str) -> TensorDataset:
             f"{name}: expected a tensor of images (n, channels, height, width) of floats or unsigned integers (of 8, "
             f"16 or 32 bits), got {images.dtype} of shape {tuple(images.shape)}."
         )
+    if images.layout != torch.strided or images.is_meta or images.is_quantized or 0 in images.shape[1:]:
+        raise AdvfoolError(
+            f"{name}: expected dense images with pixels and values, got a tensor of shape {tuple(images.shape)}, "
+            f"layout {images.layout}, on {images.device}."
+        )
+    parts = [images.detach(), *parts[1:]]
     for labels in parts[1:]:
         if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
             raise AdvfoolError(

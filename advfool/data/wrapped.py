@@ -19,6 +19,7 @@ from advfool.utilities.errors import AdvfoolError
 
 SHARES = {"train": 0.7, "selection": 0.1, "test": 0.2}  # of a data set that is split
 MEASURED = 256  # training images that the range of the values is measured on
+MOST_CLASSES = 1_000_000  # more are no classes, but numbers of something else
 _HASHED = 64  # images that are read at a time to be hashed
 
 
@@ -88,6 +89,12 @@ def wrap(
         raise AdvfoolError(f"Expected images of one shape in all data sets, all with labels or none, got {kinds}.")
     if classes is None:
         classes = 1 + max(int(each.labels().max()) for each in items.values())
+        if classes > MOST_CLASSES:
+            raise AdvfoolError(
+                f"dataset: expected labels that are indices of classes, got {classes - 1}. Number the classes from 0."
+            )
+    if isinstance(classes, str) or (isinstance(classes, int) and classes < 1):
+        raise AdvfoolError(f"classes: expected a number from 1 up, or a list of names, got {classes!r}.")
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     splits = {name: WrappedSamples(items.get(name, items["train"]), positions.get(name), len(names)) for name in SHARES}
     _report_copies(splits)

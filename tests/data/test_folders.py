@@ -202,3 +202,17 @@ def test_bad_options(photo_folder):
         module(photo_folder, subset="all")
     with pytest.raises(AdvfoolError, match="data.val_fraction must lie between 0 and 1, got 2"):
         module(photo_folder, val_fraction=2)
+    for scale in ((0.5,), (0.9, 0.5), (0, 1), (0.5, 2), (float("nan"), 1)):
+        with pytest.raises(AdvfoolError, match="data.crop_scale must be two fractions"):
+            module(photo_folder, crop_scale=scale)
+    with pytest.raises(AdvfoolError, match="data.selection_limit must be at least 1, got 0"):
+        module(photo_folder, selection_limit=0)
+    with pytest.raises(AdvfoolError, match="data.limit_train must be a whole number, got True"):
+        module(photo_folder, limit_train=True)
+
+
+def test_folders_named_like_splits_are_no_classes(tmp_path):
+    for split in ("Training", "validation"):
+        make_photos(tmp_path / split / "cat", 3)
+    with pytest.raises(AdvfoolError, match="named like splits, not classes: Training, validation"):
+        module(tmp_path)

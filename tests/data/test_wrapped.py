@@ -194,6 +194,14 @@ def test_the_range_of_the_values_makes_pictures_and_noise():
     assert grey.input.pixels(grey.test()[0].image).isfinite().all()
 
 
+def test_images_that_carry_gradients_are_detached():
+    images = IMAGES.clone().requires_grad_()
+    for given in ((images, LABELS), list(zip(images, LABELS.tolist(), strict=True))):
+        data = wrap(given, seed=5)
+        assert not data.test()[0].image.requires_grad
+        assert data.train().digest() == wrap((IMAGES, LABELS), seed=5).train().digest()
+
+
 def test_images_that_vary_are_noticed_and_leave_random_numbers_alone():
     class Noisy(Items):
         def __getitem__(self, index):
@@ -222,6 +230,13 @@ def test_workers_read_the_same():
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(pairs())
+
+
+class Longer(Items):
+    """A data set that says it has one item more than it has."""
+
+    def __len__(self):
+        return len(self.items) + 1
 
 
 UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
@@ -271,6 +286,17 @@ UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
             lambda: wrap((IMAGES / 0, LABELS)),
             r"^dataset: expected finite images, got NaN or infinite values at position \d+\.$",
         ),
+        (lambda: wrap((IMAGES, LABELS), workers=-1), r"^data\.workers must be at least 0, got -1"),
+        (lambda: wrap((IMAGES, LABELS), batch_size=True), r"^data\.batch_size must be a whole number, got True\.$"),
+        (lambda: wrap("photos"), r"^dataset: expected a data set, .*, got str\. For a folder give torchvision"),
+        (lambda: wrap(Longer(pairs())), r"^dataset, position 20: there is no such item, although .* length is 21"),
+        (lambda: wrap(IMAGES.to_sparse()), r"^dataset: expected dense images .* layout torch\.sparse_coo"),
+        (lambda: wrap(IMAGES.to("meta")), r"^dataset: expected dense images .* on meta"),
+        (lambda: wrap(IMAGES[..., :0]), r"^dataset: expected dense images with pixels .* shape \(20, 1, 8, 0\)"),
+        (lambda: wrap(list(IMAGES[..., :0])), r"^dataset, position 0: expected an image with pixels"),
+        (lambda: wrap((IMAGES, LABELS), classes=0), r"^classes: expected a number from 1 up, or a list .*, got 0\.$"),
+        (lambda: wrap((IMAGES, LABELS), classes="abcd"), r"^classes: expected a number .*, got 'abcd'\.$"),
+        (lambda: wrap((IMAGES, LABELS + 2**40)), r"^dataset: expected labels that are indices .*, got 1099511627779\."),
         (lambda: wrap((IMAGES, LABELS), batch_size=0), r"^data\.batch_size must be at least 1, got 0"),
     ],
 )
