@@ -1,6 +1,5 @@
 """Use attributions of captum and zennit as interpreters, for evaluation only."""
 
-import copy
 import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from advfool.interpreters.base import Interpreter, LayerInterpreter
 from advfool.interpreters.tracing.recording import Recording
 from advfool.interpreters.tracing.threads import lock_of
-from advfool.utilities.errors import AdvfoolError, nearest
-from advfool.utilities.modules import module_at
+from advfool.utilities.errors import AdvfoolError, first_line, nearest
+from advfool.utilities.modules import copied, module_at
+from advfool.utilities.outputs import select_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,15 @@ class Adapter(LayerInterpreter):
         with torch.inference_mode(False), torch.enable_grad():
             network = _copy_without_in_place(recording.network)
             images = recording.images.detach().clone()
-            attribution = self.attribute(network, images, recording.classes(targets).clone())
+            try:
+                attribution = self.attribute(network, images, recording.classes(targets).clone())
+            except (AdvfoolError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # the other library's code and the network's may raise anything
+                raise AdvfoolError(
+                    f"{self.library} failed on {type(network).__name__} ({type(error).__name__}): {first_line(error)} "
+                    "Choose another method or one of advfool's own interpreters, or remove what is in its way."
+                ) from error
         maps = self.as_maps([attribution.detach()])
         return self.scale((maps.abs() if self.absolute else maps).sum(dim=1))
 
@@ -152,8 +160,10 @@ class Zennit(Adapter):
 
 def _copy_without_in_place(network: nn.Module) -> nn.Module:
     with lock_of(network):  # a recording in another thread may have registered hooks
-        network = copy.deepcopy(network)
+        network = copied(network)
+    select_logits(network)
     for module in network.modules():
+        module.training = False
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010 - nn.Module's annotations allow tensors and modules only
     return network

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from advfool.interpreters.tracing.recording import Recording, Walk, record
 from advfool.interpreters.tracing.sites import IMAGES, Layout, Side, Site, as_maps
+from advfool.utilities.classes import Targets
 from advfool.utilities.errors import check_choice
 from advfool.utilities.heatmaps import Normalise, normalise
 
@@ -84,9 +85,10 @@ class Interpreter(ABC):
         return normalise(heatmaps, self.normalisation)
 
     def __call__(
-        self, model: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"] | int
+        self, model: nn.Module, images: Float[Tensor, "n channels H W"], targets: Targets
     ) -> Float[Tensor, "n h w"]:
-        return self.read(record(model, images, [self]), targets)
+        recording = record(model, images, [self])
+        return self.read(recording, recording.classes(targets))
 
 
 def read_maps(

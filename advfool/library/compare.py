@@ -1,6 +1,5 @@
 """Compares an original with a manipulated network: `advfool.compare`."""
 
-import copy
 import tempfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from advfool.evaluation.summary import summarise
 from advfool.evaluation.writing import write_results
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
-from advfool.library.datasets import prepare_data
+from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.explain import explain
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
 from advfool.models.weights import write_weights
@@ -111,6 +110,7 @@ def compare(
     test: object = None,
     groups: Sequence[Hashable] | Int[Tensor, "n"] | None = None,
     classes: Sequence[str] | None = None,
+    output: str | int | None = None,
     batch_size: int = 64,
     fsr_images: int | None = None,
     aopc_images: int = 0,
@@ -134,6 +134,7 @@ def compare(
         test: see `fool`.
         groups: see `fool`.
         classes: see `fool`.
+        output: see `fool`.
         batch_size: half of the images that are measured at a time.
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc_images: AOPC curves are measured on so many of them.
@@ -147,7 +148,7 @@ def compare(
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
     """
-    networks = [copy.deepcopy(network).eval() for network in (original, manipulated)]
+    networks = [copy_of_classifier(network, output) for network in (original, manipulated)]
     data = prepare_data(networks[0], dataset, selection, test, groups, classes, seed, batch_size)
     shape = data.input.shape
     chosen = chosen_interpreters(interpreters, networks[0], shape, layer)

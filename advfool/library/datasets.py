@@ -10,6 +10,8 @@ from advfool.data.base import DataModule
 from advfool.data.samples import Sample, Samples, take
 from advfool.data.wrapped import WrappedModule, wrap
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.modules import copied, refuse_script
+from advfool.utilities.outputs import select_logits
 
 AT_A_TIME = 64  # images that are labelled together
 
@@ -68,13 +70,30 @@ def _outputs(network: nn.Module, data: DataModule) -> int:
             f"{type(network).__name__} cannot take images of {shape} (channels, height, width): {error}. "
             "Give images as the network takes them."
         ) from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+    if logits.shape[1] < 2:
         raise AdvfoolError(
-            f"{type(network).__name__} is expected to return logits (n, classes) for images, got {found}. Wrap it in a "
-            "module that returns the logits."
+            f"{type(network).__name__} returns one score for each image, which distinguishes no classes. Give a "
+            "network with one output for each class, for example the scores of both answers."
         )
     return logits.shape[1]
+
+
+def copy_of_classifier(network: nn.Module, output: str | int | None) -> nn.Module:
+    """Copy a network in eval mode, and let the copy return its logits alone.
+
+    Args:
+        network: the network.
+        output: see `advfool.fool`.
+
+    Raises:
+        AdvfoolError: it is no `nn.Module`, or cannot be copied.
+    """
+    if not isinstance(network, nn.Module):
+        raise AdvfoolError(f"Expected the network as a torch.nn.Module, got {type(network).__name__}.")
+    refuse_script(network)
+    network = copied(network).eval()
+    select_logits(network, output)
+    return network
 
 
 def _for_network(network: nn.Module, images: Tensor) -> Tensor:

@@ -1,35 +1,38 @@
 """Heatmaps in one call: `advfool.explain`."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from advfool.interpreters.base import Interpreter
 from advfool.library.interpreters import named_interpreter
+from advfool.utilities.classes import Targets
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import resize
+from advfool.utilities.outputs import returning_logits
 
 
 def explain(
     model: nn.Module,
     inputs: np.ndarray | Tensor,
-    targets: np.ndarray | Tensor | Sequence[int] | int,
+    targets: Targets,
     interp: str | Interpreter = "lrp",
     size: str | tuple[int, int] | None = "input",
+    output: str | int | None = None,
     device: str | torch.device | None = None,
     **settings,
 ) -> np.ndarray:
     """Compute the heatmaps of images. It works as Quantus' `explain_func`.
 
     Args:
-        model: any network.
-        inputs: images (n, c, H, W), as the network takes them.
-        targets: the class that is explained for each image, or one for all.
+        model: any network. It runs in eval mode; its mode, weights and statistics are left as they are.
+        inputs: images (n, c, H, W), as the network takes them, with any number of channels.
+        targets: the class that is explained for each image (class indices, or one-hot rows), or one for all.
         interp: an interpreter's name on the command line (see `list_interpreters`), or an object.
         size: of the heatmaps: `input` for that of the images, (height, width) in pixels, or None for their own. They
             are resized bilinearly.
+        output: which of the network's outputs are the logits, where it returns several: a position or a name. None:
+            the only one of the form (n, classes), or the one named `logits`.
         device: where the network is moved and the heatmaps are computed; None: where the network is.
         settings: of an interpreter given by name, in place of those in conf/interp/NAME.yaml; `layer` is the target
             layer of those that have one (default: the last convolution or block whose map is at least 7x7).
@@ -47,16 +50,28 @@ def explain(
     """
     if device is not None:
         model = model.to(device)
-    parameter = next(model.parameters())
-    images = torch.as_tensor(inputs).to(parameter)
-    classes = torch.as_tensor(targets, device=parameter.device).long().expand(len(images))
-    if isinstance(interp, str):
-        interp = named_interpreter(interp, model, tuple(images.shape[1:]), **settings)
-    elif settings:
-        raise AdvfoolError(f"explain: {', '.join(settings)} belong to an interpreter given by name, not to an object.")
-    with torch.no_grad():
-        heatmaps = interp(model, images, classes).float()
+    images = _as_images(inputs, model)
+    with torch.no_grad(), returning_logits(model, output):
+        if isinstance(interp, str):
+            interp = named_interpreter(interp, model, tuple(images.shape[1:]), **settings)
+        elif settings:
+            raise AdvfoolError(
+                f"explain: {', '.join(settings)} belong to an interpreter given by name, not to an object."
+            )
+        heatmaps = interp(model, images, targets).float()
     if size is not None:
         wanted = (images.shape[-2], images.shape[-1]) if not isinstance(size, tuple) else size
         heatmaps = resize(heatmaps, wanted)
     return heatmaps.cpu().numpy()
+
+
+def _as_images(inputs: np.ndarray | Tensor, model: nn.Module) -> Tensor:
+    """Return the images in the type and on the device of the network's weights."""
+    images = torch.as_tensor(inputs)
+    if images.dim() != 4 or not len(images):
+        raise AdvfoolError(
+            f"explain: expected images of the form (n, channels, height, width), got {tuple(images.shape)}. "
+            "One image needs the form (1, channels, height, width): images[None]."
+        )
+    weights = next((p for p in (*model.parameters(), *model.buffers()) if p.dtype.is_floating_point), None)
+    return images.float() if weights is None else images.to(weights)

@@ -1,6 +1,5 @@
 """Fools the heatmaps of a network: `advfool.fool`."""
 
-import copy
 import math
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -20,7 +19,7 @@ from advfool.evaluation.setup import AOPCSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.library.compare import ComparisonResult, measuring_trainer, run_comparison
-from advfool.library.datasets import prepare_data
+from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
 from advfool.training.callbacks import DivergenceGuard, StepProgressBar
 from advfool.training.finetune import finetune
@@ -62,6 +61,7 @@ def fool(
     test: object = None,
     groups: Sequence[Hashable] | Int[Tensor, "n"] | None = None,
     classes: Sequence[str] | None = None,
+    output: str | int | None = None,
     evaluate_with: Sequence[str | Interpreter] = (),
     batch_size: int = 32,
     workers: int = 0,
@@ -104,6 +104,8 @@ def fool(
         test: images to measure on, as `dataset`; None: a part of `dataset`.
         groups: a number or name for each item of `dataset`; items of one group stay in one split.
         classes: names of the model's outputs; None: their numbers.
+        output: which of the model's outputs are the logits, where it returns several: a position or a name. None: the
+            only one of the form (n, classes), or the one named `logits`. The manipulated model returns these alone.
         evaluate_with: further interpreters to measure with, which are not trained with.
         batch_size: training images in a batch.
         workers: processes that load images; 0 to load in the main process.
@@ -138,7 +140,7 @@ def fool(
         raise AdvfoolError(f"fool_weight is the weight of the fooling penalty, from 0 up, got {fool_weight!r}.")
     Settings(target, seed, fsr_images)  # an error about a value comes before any work
     pl.seed_everything(seed, workers=True, verbose=False)
-    original = copy.deepcopy(model).eval()
+    original = copy_of_classifier(model, output)
     data = prepare_data(original, dataset, selection, test, groups, classes, seed, batch_size, workers)
     shape = data.input.shape
     aopc = AOPCSettings(aopc_images, 50, max(1, min(shape[1:]) // 14), seed=seed)

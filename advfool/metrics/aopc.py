@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from advfool.metrics import functional
 from advfool.metrics.functional.flipping import PixelRange
+from advfool.utilities.classes import Targets
 
 _NORMAL_95 = 1.96  # standard deviations
 
@@ -65,7 +66,7 @@ class AOPC(Metric):
         self,
         model: nn.Module,
         images: Float[Tensor, "n c H W"],
-        targets: Int[Tensor, "_"],
+        targets: Targets,
         heatmaps: Float[Tensor, "_ h w"],
         index: Int[Tensor, "_"] | None = None,
     ) -> None:

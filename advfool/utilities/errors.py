@@ -27,6 +27,16 @@ class Diverged(AdvfoolError):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none, ending with a full stop.
+
+    >>> first_line(ValueError("no number"))
+    'no number.'
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if line.endswith(".") else f"{line}."
+
+
 def nearest(word: str, words: list[str], limit: int = 8) -> str:
     """The entries of `words` closest to `word`, most similar first, as text for an error message.
 

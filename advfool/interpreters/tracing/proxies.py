@@ -12,8 +12,8 @@ from torch.fx.proxy import Attribute
 from torchvision.ops import FrozenBatchNorm2d
 
 from advfool.interpreters.tracing.graph import Decision, alias
-from advfool.interpreters.tracing.outputs import logits_of
 from advfool.interpreters.tracing.sites import Site, ran_twice
+from advfool.utilities.outputs import logits_of
 
 LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d)  # never traced into, nor are their subclasses
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}

@@ -14,15 +14,16 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from advfool.interpreters.tracing.autograd import SecondDerivatives
+from advfool.interpreters.tracing.failures import forward_failed, no_path, quantised
 from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace
 from advfool.interpreters.tracing.hooks import watched
-from advfool.interpreters.tracing.outputs import logits_of
-from advfool.interpreters.tracing.sites import Site, not_used
+from advfool.interpreters.tracing.sites import IMAGES, Site, not_used
 from advfool.interpreters.tracing.threads import MATH_ATTENTION, lock_of
 from advfool.interpreters.tracing.tracer import traces
-from advfool.utilities.classes import check_targets
+from advfool.utilities.classes import Targets, read_targets
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.modules import in_eval_mode
+from advfool.utilities.modules import in_eval_mode, refuse_script
+from advfool.utilities.outputs import logits_of
 
 
 @runtime_checkable
@@ -92,22 +93,17 @@ class Recording:
         """Return the tensors that passed the site: one, or several where the module takes a list (DenseNet)."""
         return self.activations[site]
 
-    def classes(self, targets: Int[Tensor, "n"] | int) -> Int[Tensor, "n"]:
+    def classes(self, targets: Targets) -> Int[Tensor, "n"]:
         """Return the target class of each image, on the device of the logits.
 
         Args:
-            targets: the target classes, one for each image or one for all.
+            targets: see `read_targets`.
 
         Raises:
             AdvfoolError: the number of targets is not that of the images, or a target is not a class.
         """
-        n, classes = self.logits.shape
-        with torch.inference_mode(False):  # gradients can be taken with this copy
-            chosen = torch.as_tensor(targets).clone().to(self.logits.device).long()
-        if chosen.dim() and len(chosen) != n:
-            raise AdvfoolError(f"Expected a target for each of {n} images, or one for all, got {len(chosen)}.")
-        check_targets(chosen, classes)
-        return chosen.expand(n)
+        images, classes = self.logits.shape
+        return read_targets(targets, images, classes, self.logits.device)
 
     def gradients(self, targets: Int[Tensor, "n"] | int, site: Site) -> list[Tensor]:
         """Compute d score / d activation for each tensor of a site, over every path from it to the score.
@@ -124,10 +120,14 @@ class Recording:
         """
         targets = self.classes(targets)
         key = tuple(targets.tolist())
+        if not self.logits.requires_grad or quantised(self.network):
+            raise no_path(self.network, self.images)
         if key not in self._gradients:
             self._gradients[key] = self._gradients_of(targets)
         found = [gradient for gradient in self._gradients[key][site] if gradient is not None]
         if len(found) < len(self._gradients[key][site]):
+            if site == IMAGES:
+                raise no_path(self.network, self.images)
             raise AdvfoolError(
                 f"The logits do not depend on the {site.side} of layer '{site.layer}'. Choose another layer."
             )
@@ -169,6 +169,12 @@ def record(
             impossible; the network returns no logits; or its batch norms keep no running statistics, so that images
             of a batch influence each other.
     """
+    refuse_script(network)
+    if images.dim() != 4 or not images.is_floating_point():
+        raise AdvfoolError(
+            f"Expected images as numbers with a fraction of the form (n, channels, height, width), got {images.dtype} "
+            f"of the form {tuple(images.shape)}."
+        )
     with lock_of(network):
         return _record(network, images, list(readers), replace or {})
 
@@ -203,7 +209,7 @@ def _record(
         activations: dict[Site, list[Tensor]] = {}
         for site in sites:
             stack.enter_context(watched(network, site, activations, see, replace.get(site)))
-        with mode:
+        with mode, forward_failed(network, images):
             logits = logits_of(_run(network, images, constant), len(images))
     if missing := [site for site in sites if site not in activations]:
         raise not_used(missing[0].layer)
@@ -226,7 +232,7 @@ def _run_graph(
         seen = {node for site in sites for node in traced.sites[site]}
         runner = Runner(network, traced, reads, seen, see)
         try:
-            with mode:
+            with mode, forward_failed(network, images):
                 return traced, runner.values, _run(runner, images, constant)
         except OtherPath:
             continue
@@ -236,7 +242,7 @@ def _run_graph(
     )
 
 
-def _run(run: nn.Module, images: Tensor, constant: bool) -> Tensor:
+def _run(run: nn.Module, images: Tensor, constant: bool) -> Any:
     """Run the network; `constant` detaches its parameters."""
     if constant:
         parameters = {name: parameter.detach() for name, parameter in run.named_parameters()}

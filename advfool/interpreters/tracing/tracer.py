@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from advfool.interpreters.tracing.failures import forward_failed
 from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace, target_name
 from advfool.interpreters.tracing.in_place import remove_in_place
-from advfool.interpreters.tracing.outputs import logits_of
 from advfool.interpreters.tracing.proxies import Root, SiteTracer
 from advfool.interpreters.tracing.sites import IMAGES, Site, not_used
 from advfool.interpreters.tracing.structure import structure
-from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError, first_line
 from advfool.utilities.modules import module_at
+from advfool.utilities.outputs import logits_of
 from advfool.utilities.random import random_state, set_random_state
 
 _TRACING = threading.RLock()  # torch.fx patches nn.Module for the whole process while it traces
@@ -73,18 +74,25 @@ def _checked_trace(network: nn.Module, images: Tensor, sites: Collection[Site], 
     """Trace the network for images of any size where that is possible, otherwise for those of this size."""
     for site in sites:
         module_at(network, site.layer)
-    try:
-        traced = _trace(network, images, sites, leaves)
-        _check_logits(network, traced, images)
-    except AdvfoolError:
-        traced = _trace(network, images, sites, leaves, fixed=True)
-        _check_logits(network, traced, images)
-    return traced
+    state = random_state(images.device)
+    with forward_failed(network, images):
+        expected = logits_of(network(images.detach().clone()), len(images))
+    for fixed in (False, True):
+        set_random_state(images.device, state)
+        torch.rand(1, device=images.device)  # the trace draws other numbers than the network did
+        try:
+            traced = _trace(network, images, sites, leaves, fixed)
+            set_random_state(images.device, state)
+            _check_logits(network, traced, images, expected)
+        except AdvfoolError:
+            if fixed:
+                raise
+        else:
+            return traced
+    raise AssertionError("the loop returns or raises")
 
 
-def _trace(
-    network: nn.Module, images: Tensor, sites: Collection[Site], leaves: frozenset[type], fixed: bool = False
-) -> Trace:
+def _trace(network: nn.Module, images: Tensor, sites: Collection[Site], leaves: frozenset[type], fixed: bool) -> Trace:
     images = images.detach().clone()  # the network may overwrite its input
     tracer = SiteTracer(network, images, sites, leaves, fixed)
     try:
@@ -94,7 +102,7 @@ def _trace(
         raise
     except Exception as error:  # the network's own code may raise anything while it is traced
         raise AdvfoolError(
-            f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {_first_line(error)} "
+            f"{type(network).__name__} cannot be traced by torch.fx, which LRP needs: {first_line(error)} "
             "Gradient-based interpreters (gradcam, simplegrad, ...) do not need a trace."
         ) from error
     found = tracer.found
@@ -135,11 +143,8 @@ def _restore(present: dict[str, Any], before: dict[str, Any]) -> None:
             present[name] = value
 
 
-def _check_logits(network: nn.Module, traced: Trace, images: Tensor) -> None:
+def _check_logits(network: nn.Module, traced: Trace, images: Tensor, expected: Tensor) -> None:
     """Check that the graph computes what the network computes, with other random numbers than it was recorded with."""
-    state = random_state(images.device)
-    expected = logits_of(network(images.detach().clone()), len(images))
-    set_random_state(images.device, state)
     try:
         found = Runner(network, traced, (), (), lambda tensor: None)(images.detach().clone())
     except OtherPath as error:
@@ -158,8 +163,3 @@ def _check_logits(network: nn.Module, traced: Trace, images: Tensor) -> None:
         "depend on the images, or a state that changes from call to call. Change it, or use a gradient-based "
         "interpreter."
     )
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if line.endswith(".") else f"{line}."

@@ -1,6 +1,7 @@
 """AOPC: the fall of a predicted probability while the regions that a heatmap ranks highest are replaced."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,9 +12,11 @@ from torchvision.transforms.functional import gaussian_blur
 
 from advfool.metrics.facts import metric
 from advfool.metrics.functional.checks import refuse
-from advfool.utilities.classes import check_targets
+from advfool.utilities.classes import Targets, read_targets
 from advfool.utilities.errors import AdvfoolError, check_choice
 from advfool.utilities.heatmaps import is_finite, normalise, resize
+from advfool.utilities.modules import in_eval_mode
+from advfool.utilities.outputs import logits_of
 from advfool.utilities.random import fingerprint, uniform
 
 Order = Literal["most_relevant_first", "least_relevant_first", "random"]
@@ -28,8 +31,8 @@ _BLUR, _BLUR_SIGMA = 11, 5.0  # pixels, as RISE (Petsiuk et al. 2018) blurs
 def aopc(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "n c H W"],
-    targets: Int[Tensor, "_"],  # `_` is n, which is checked below with a message of its own
-    heatmaps: Float[Tensor, "_ h w"],
+    targets: Targets,
+    heatmaps: Float[Tensor, "_ h w"],  # `_` is n, which is checked below with a message of its own
     steps: int = 100,
     region: int = 9,
     order: str = "most_relevant_first",
@@ -46,9 +49,9 @@ def aopc(
     in random order.
 
     Args:
-        model: gives logits; it is run steps + 1 times, in the mode (train or eval) that it is in.
+        model: gives logits; it is run steps + 1 times, a network in eval mode; its mode is restored.
         images: as the network takes them.
-        targets: the explained class of each image.
+        targets: the explained class of each image; see `read_targets`.
         heatmaps: one for each image, of any size.
         steps: number of regions that are replaced.
         region: side of a region in pixels.
@@ -74,7 +77,7 @@ def aopc(
     check_choice("order", order, Order)
     check_choice("replacement", replacement, Replacement)
     _check_regions(steps, region, images.shape[-2:])
-    _check_counts(len(images), targets=targets, heatmaps=heatmaps, index=index)
+    _check_counts(len(images), heatmaps=heatmaps, index=index)
     names = None if index is None else index.tolist()
     refuse("aopc", "those", "NaN or infinite values", ~is_finite(heatmaps), names)
     if not len(images):
@@ -86,13 +89,14 @@ def aopc(
     fill = _filler(images, replacement, seed, index, pixel_range)
     replaced = images.clone(memory_format=torch.contiguous_format)
     pixels = replaced.view(len(images), -1)
-    logits = model(replaced)
-    check_targets(targets, logits.shape[1])
-    scores = [_probability(logits, targets)]
-    for start in corner[cells].unbind(dim=1):
-        at = start[:, None] + offset
-        pixels.scatter_(1, at, fill(at))
-        scores.append(_probability(model(replaced), targets))
+    with in_eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
+        logits = logits_of(model(replaced), len(images))
+        classes = read_targets(targets, len(images), logits.shape[1], logits.device)
+        scores = [_probability(logits, classes)]
+        for start in corner[cells].unbind(dim=1):
+            at = start[:, None] + offset
+            pixels.scatter_(1, at, fill(at))
+            scores.append(_probability(logits_of(model(replaced), len(images)), classes))
     return scores[0][:, None] - torch.stack(scores, dim=1)
 
 
@@ -117,7 +121,7 @@ def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
 def aopc_of_images(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "n c H W"],
-    targets: Int[Tensor, "_"],
+    targets: Targets,
     heatmaps: Float[Tensor, "_ h w"],
     **settings: Any,
 ) -> Float[Tensor, "n"]:

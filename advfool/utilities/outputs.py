@@ -1,12 +1,16 @@
 """Find the logits in what a network returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.modules import refuse_script
 
 
 def logits_of(output: Any, images: int, choice: str | int | None = None) -> Float[Tensor, "n c"]:
@@ -41,6 +45,49 @@ def logits_of(output: Any, images: int, choice: str | int | None = None) -> Floa
         f"Expected a network that returns logits (n, classes), got {_listed(named) or type(output).__name__}. "
         "Choose one with output=, or wrap the network in a module that returns the logits."
     )
+
+
+@dataclass(frozen=True)
+class LogitsAlone:
+    """Return the logits in place of a network's output: a forward hook of the network.
+
+    Args:
+        choice: see `logits_of`.
+    """
+
+    choice: str | int | None = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Float[Tensor, "n c"]:
+        return logits_of(output, args[0].shape[0], self.choice)
+
+
+def select_logits(network: nn.Module, choice: str | int | None = None) -> RemovableHandle:
+    """Let a network return its logits alone from now on, or until the handle is removed.
+
+    Args:
+        network: the network.
+        choice: see `logits_of`.
+
+    Raises:
+        AdvfoolError: the network is TorchScript.
+    """
+    refuse_script(network)
+    return network.register_forward_hook(LogitsAlone(choice))
+
+
+@contextmanager
+def returning_logits(network: nn.Module, choice: str | int | None = None) -> Iterator[None]:
+    """Let a network return its logits alone within a context.
+
+    Args:
+        network: the network.
+        choice: see `logits_of`.
+    """
+    handle = select_logits(network, choice)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _named(output: Any) -> dict[str | int, Any]:
