@@ -1,157 +1,163 @@
-"""Represent linear layers and convolutions, with a folded batch norm, as linear maps with transposes."""
+"""Represent layers that are linear in their input as linear maps with transposes."""
 
-import math
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from advfool.interpreters.tracing.convolution import transposed_convolution
 
-CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+class LinearMap(ABC):
+    """Apply `y = W x + b`, with its own or other weights of the same shape (abstract).
+
+    The attribute `bias` holds b, in a shape that `apply` takes.
+    """
+
+    bias: Tensor | None
+
+    @property
+    def joins(self) -> tuple[int, int] | None:
+        """The axes of x and of W along which several pairs can be joined, whose map is the sum of theirs, or None."""
+        return None
+
+    @property
+    @abstractmethod
+    def weight(self) -> Tensor:
+        """The weights, scaled where a batch norm is folded in."""
+
+    @abstractmethod
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute `weight x + bias`."""
+
+    @abstractmethod
+    def transpose(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Compute `weight^T y`, in the shape of the input `x`."""
+
+    @property
+    def unscaled(self) -> "LinearMap":
+        """The map whose inputs all count alike where all weights are equal."""
+        return self
+
+    def positive_weight(self) -> Tensor:
+        """Return the weights with negative ones set to 0."""
+        return self.weight.relu()
+
+    def followed_by(self, scale: Tensor, shift: Tensor, x: Tensor) -> "LinearMap":
+        """Return the map followed by a batch norm, which computes `scale * y + shift` along axis 1 of the output y.
+
+        Args:
+            scale: a factor for each position of axis 1.
+            shift: a summand for each position of axis 1.
+            x: the input of the map.
+        """
+        return ScaledMap.of(self, scale, shift, self.apply(x, self.weight, None).dim())
 
 
 @dataclass(frozen=True)
-class LinearMap:
-    """Apply `y = W x + b` of a linear layer or a convolution, with its own or other weights of the same shape.
+class WeightedMap(LinearMap):
+    """Represent a layer with weights of its own, into which a batch norm can be folded (abstract).
 
     Args:
         own_weight: W before scaling.
         bias: b, after scaling.
-        stride: the convolution's stride in each dimension; empty for a linear layer.
-        padding: its zero padding in each dimension.
-        dilation: its dilation in each dimension.
-        groups: its number of groups.
-        pad: pads the input before the convolution in another way.
-        scale: a factor of the weights of each output channel.
+        scale: a factor of the weights of each output channel, in a shape that fits W.
     """
 
     own_weight: Tensor
     bias: Tensor | None
-    stride: tuple[int, ...] = ()
-    padding: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    groups: int = 1
-    pad: Callable[[Tensor], Tensor] | None = None
     scale: Tensor | None = None
-
-    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Compute `weight x + bias`."""
-        if not self.stride:
-            return F.linear(x, weight, bias)
-        x = self.pad(x) if self.pad else x
-        return CONVOLUTIONS[weight.dim() - 3](x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-
-    def transpose(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """Compute `weight^T y`, in the shape of the input `x`."""
-        y = y.to(weight.dtype)
-        if not self.stride:
-            return F.linear(y, weight.t())
-        if self.pad:
-            return _through_padding(self.pad, x, lambda padded: self._transpose(y, weight, padded))
-        return self._transpose(y, weight, x)
-
-    def _transpose(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        return transposed_convolution(y, weight, x.shape[2:], self.stride, self.padding, self.dilation, self.groups)
-
-    def scaled(self, scale: Tensor, shift: Tensor) -> "LinearMap":
-        """Return the map followed by `scale * y + shift` for each channel, which folds a batch norm into it."""
-        bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
-        return replace(self, own_weight=self.weight, scale=scale, bias=bias)
 
     @property
     def weight(self) -> Tensor:
-        """The weights, scaled where a batch norm is folded in."""
-        if self.scale is None:
-            return self.own_weight
-        return self.own_weight * self.scale.reshape(-1, *[1] * (self.own_weight.dim() - 1))
+        return self.own_weight if self.scale is None else self._scaled(self.own_weight, self.scale)
+
+    @property
+    @abstractmethod
+    def dims(self) -> int:
+        """The number of dimensions of x for which axis 1 is that of the output's channels."""
 
     def positive_weight(self) -> Tensor:
-        """Return the weights with negative ones set to 0."""
         return self.own_weight.relu() if self.scale is None else self.weight.relu_()
 
+    def followed_by(self, scale: Tensor, shift: Tensor, x: Tensor) -> LinearMap:
+        if x.dim() != self.dims:
+            return ScaledMap.of(self, scale, shift, x.dim())
+        bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
+        return replace(self, own_weight=self.weight, scale=scale, bias=bias)
 
-def _through_padding(pad: Callable[[Tensor], Tensor], x: Tensor, transpose: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply the transpose of a padding to the result of `transpose` for the padded input."""
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        inside = torch.zeros_like(x, requires_grad=True)
-        padded = pad(inside)
-    return torch.autograd.grad(padded, inside, transpose(padded).to(x.dtype), create_graph=create_graph)[0]
-
-
-def linear_map(weight: Tensor, bias: Tensor | None = None) -> LinearMap:
-    """Return the linear map of a linear layer."""
-    return LinearMap(weight, bias)
+    def _scaled(self, weight: Tensor, scale: Tensor) -> Tensor:
+        return weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
 
 
-def convolution_map(
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | str | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-    mode: str = "zeros",
-) -> LinearMap:
-    """Return the linear map of a convolution.
+@dataclass(frozen=True)
+class DenseMap(WeightedMap):
+    """Represent a linear layer, which maps the last axis."""
+
+    @property
+    def dims(self) -> int:
+        return 2
+
+    @property
+    def joins(self) -> tuple[int, int]:
+        return (-1, 1)
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def transpose(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        return F.linear(y.to(weight.dtype), weight.t())
+
+
+@dataclass(frozen=True)
+class ScaledMap(LinearMap):
+    """Represent a map followed by a factor and a summand along axis 1 of its output, whatever that axis means.
+
+    Its weights are pairs: those where the factor is positive, and their negatives where it is negative, so that a
+    weight's sign is that of its contribution.
 
     Args:
-        weight: the convolution's weights.
-        bias: its bias.
-        stride: its stride, one number or one for each dimension.
-        padding: its padding, likewise, or `valid` (none), or `same`: the output has size ceil(size / stride), as in
-            TensorFlow.
-        dilation: its dilation, one number or one for each dimension.
-        groups: its number of groups.
-        mode: the values of the padding, as in `torch.nn.Conv2d`.
+        inner: the map.
+        up: the factor where it is positive, elsewhere 0, in a shape that fits the output.
+        down: the negative factor where it is negative, elsewhere 0, likewise.
+        bias: the whole layer's bias, likewise.
     """
-    d = weight.dim() - 2
-    strides, dilations = ((v,) * d if isinstance(v, int) else tuple(v) for v in (stride, dilation))
-    kernel = tuple(weight.shape[2:])
-    if isinstance(padding, str) and padding == "same":
-        kind = "constant" if mode == "zeros" else mode
 
-        def same(x: Tensor) -> Tensor:
-            return F.pad(x, _same_padding(x.shape[2:], kernel, strides, dilations), mode=kind)
+    inner: LinearMap
+    up: Tensor
+    down: Tensor
+    bias: Tensor | None
 
-        return LinearMap(weight, bias, strides, (0,) * d, dilations, groups, same)
-    number = 0 if isinstance(padding, str) else padding  # "valid" is no padding
-    paddings = (number,) * d if isinstance(number, int) else tuple(number)
-    if mode == "zeros" or not any(paddings):
-        return LinearMap(weight, bias, strides, paddings, dilations, groups)
-    sides = [p for p in reversed(paddings) for _ in range(2)]
-    return LinearMap(weight, bias, strides, (0,) * d, dilations, groups, lambda x: F.pad(x, sides, mode=mode))
+    @classmethod
+    def of(cls, inner: LinearMap, scale: Tensor, shift: Tensor, dims: int) -> "ScaledMap":
+        """Return a map followed by `scale * y + shift` along axis 1 of its output, which has `dims` dimensions."""
+        scale, shift = (value.reshape(-1, *[1] * (dims - 2)) for value in (scale, shift))
+        if inner.bias is not None:  # of the last axis, or of a convolution's channels
+            channels = inner.bias if isinstance(inner, DenseMap) else inner.bias.reshape(-1, *[1] * (dims - 1))
+            shift = torch.addcmul(shift, channels, scale)
+        return cls(inner, scale.relu(), (-scale).relu(), shift)
+
+    @property
+    def weight(self) -> Tensor:
+        return torch.stack([self.inner.weight, -self.inner.weight])
+
+    @property
+    def unscaled(self) -> LinearMap:
+        return self.inner
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        up, down = weight.unbind()
+        y = self.up * self.inner.apply(x, up, None) + self.down * self.inner.apply(x, down, None)
+        return y if bias is None else y + bias
+
+    def transpose(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        up, down = weight.unbind()
+        return self.inner.transpose(self.up * y, up, x) + self.inner.transpose(self.down * y, down, x)
 
 
-def _same_padding(
-    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> list[int]:
-    """Return the padding of each side, last dimension first, that keeps ceil(size / stride)."""
-    sides: list[int] = []
-    for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        total = max((math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n, 0)
-        sides = [total // 2, total - total // 2, *sides]
-    return sides
-
-
-def module_map(module: nn.Module) -> LinearMap:
-    """Return the linear map of a linear or convolution module, including timm's Conv2dSame."""
-    if isinstance(module, nn.Linear):
-        return linear_map(module.weight, module.bias)
-    assert isinstance(module, nn.modules.conv._ConvNd)
-    same = type(module).__name__ == "Conv2dSame"  # whose padding is part of its class
-    return convolution_map(
-        module.weight,
-        module.bias,
-        module.stride,
-        "same" if same else module.padding,
-        module.dilation,
-        module.groups,
-        module.padding_mode,
-    )
+def linear_map(weight: Tensor, bias: Tensor | None = None) -> DenseMap:
+    """Return the linear map of a linear layer."""
+    return DenseMap(weight, bias)
 
 
 def batch_norm_scale(

@@ -37,10 +37,10 @@ def _share(linear: LinearMap, terms: Sequence[Term], relevance: Tensor, away: Ca
         relevance: the relevance R of its output.
         away: moves the denominator away from zero, in place.
     """
-    parts, channels = len(terms), 1 if linear.stride else -1
-    if linear.groups == 1 and parts > 1:  # one wide map is faster than several
+    parts, joins = len(terms), linear.joins
+    if joins and parts > 1:  # one wide map is faster than several
         biases = [t.bias for t in terms if t.bias is not None]
-        x, weight = torch.cat([t.x for t in terms], channels), torch.cat([t.weight for t in terms], 1)
+        x, weight = torch.cat([t.x for t in terms], joins[0]), torch.cat([t.weight for t in terms], joins[1])
         terms = [Term(x, weight, sum(biases[1:], biases[0]) if biases else None)]
     z, *others = (precise(linear.apply(t.x, t.weight, t.bias)) for t in terms)
     for other in others:
@@ -48,8 +48,8 @@ def _share(linear: LinearMap, terms: Sequence[Term], relevance: Tensor, away: Ca
     z = away(z)
     ratio = relevance / z if torch.is_grad_enabled() else torch.div(relevance, z, out=z)
     first, *rest = (_back(linear, t, ratio) for t in terms)
-    if len(terms) < parts:
-        first, *rest = first.chunk(parts, channels)
+    if joins and parts > 1:
+        first, *rest = first.chunk(parts, joins[0])
     return sum(rest, first)
 
 
@@ -263,6 +263,6 @@ class Flat(TensorRule):
     stabiliser: float = 1e-6
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
-        x, weight = layer.tensors[0], layer.linear_map.weight
-        terms = [Term(torch.ones_like(x), torch.ones_like(weight), None)]
-        return [_share(layer.linear_map, terms, relevance, above_zero(self.stabiliser))]
+        x, linear = layer.tensors[0], layer.linear_map.unscaled
+        terms = [Term(torch.ones_like(x), torch.ones_like(linear.weight), None)]
+        return [_share(linear, terms, relevance, above_zero(self.stabiliser))]

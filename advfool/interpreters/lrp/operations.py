@@ -1,131 +1,285 @@
-"""Name the kinds of operations that LRP has rules for."""
+"""List the kinds of operations that LRP has rules for: one table, which the planner, the errors and the docs read."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.stochastic_depth import stochastic_depth
+from torchvision.transforms import v2
 
-from advfool.interpreters.tracing.graph import alias, target_name
-from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.interpreters.tracing.graph import alias
 
-Key = type | Callable[..., Any] | str  # a module's class, a function, or the name of a tensor's method
-CONVOLUTION = {nn.Conv1d, nn.Conv2d, nn.Conv3d, F.conv1d, F.conv2d, F.conv3d, "timm.layers.conv2d_same.Conv2dSame"}
-LINEAR = {nn.Linear, F.linear}
-BATCH_NORM = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, F.batch_norm, FrozenBatchNorm2d}
-# Sigmoid gates (squeeze and excitation): all relevance goes to the gated value (Arras et al. 2017).
-GATES = {nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, torch.sigmoid, F.sigmoid, F.hardsigmoid, "sigmoid"}
-SUMS = {torch.add, operator.add, "add"}
-PRODUCTS = {torch.mul, operator.mul, "mul"}
-SCALINGS = PRODUCTS | {operator.truediv, torch.div, "div"}
-SHIFTS = {torch.sub, operator.sub, "sub"}
-RELUS = {nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu"}
-ACTIVATIONS = {
-    *RELUS, nn.Hardtanh, F.hardtanh, nn.LeakyReLU, F.leaky_relu, nn.ELU, F.elu, nn.GELU, F.gelu, nn.SiLU, F.silu,
-    nn.Hardswish, F.hardswish, nn.Mish, F.mish, nn.PReLU, nn.Softplus, nn.Tanh, torch.tanh, "tanh",
-}  # fmt: skip
-UNCHANGED = {
-    nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d, nn.AlphaDropout, F.alpha_dropout, stochastic_depth,
-    alias, "contiguous", "clone", "float", "to", "type",
-}  # fmt: skip
-# Normalisations by the image's own statistics: scale and shift count as constants (Ali et al. 2022).
-LAYER_NORMS = {nn.LayerNorm, F.layer_norm, nn.GroupNorm, F.group_norm, nn.LocalResponseNorm, F.local_response_norm}
-AVERAGES = {
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.mean, "mean", torch.sum, "sum",
-}  # fmt: skip
-CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
-ROUTES = {
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, F.max_pool1d, F.max_pool2d, F.max_pool3d,
-    torch.max_pool1d, torch.max_pool2d, torch.max_pool3d,
-    nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle,
-    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
-    torch.chunk, torch.split, torch.unbind, torch.stack, torch.channel_shuffle, operator.getitem,
-    F.pad, torch.swapaxes, torch.roll, torch.movedim, torch.narrow, torch.select,
-    "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "chunk", "split", "unbind",
-    "expand", "unflatten", "view_as",
-}  # fmt: skip
-NUMBERS = {"size", "dim", "numel", "stride", getattr}  # return numbers, not tensors
+Key = type | Callable[..., Any] | str  # a module's class, a function, or the name of a tensor's method or attribute
 
 
-def key_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> Key:
-    """Return the key that rules are looked up by: a module's class, a function, or a method's name.
-
-    A subclass that uses the forward method of a torch class has the key of that class.
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Describe operations that share a rule.
 
     Args:
-        node: a node of the graph.
-        modules: the modules that the graph calls, by name.
+        title: what they are called in the documentation.
+        keys: the operations: module classes, functions, names of tensor methods and attributes.
+        rule: what happens to relevance.
+        reason: why, in one sentence.
     """
-    if node.op != "call_module":
-        return node.target
-    kind = type(modules[target_name(node)])
-    if f"{kind.__module__}.{kind.__name__}" in CONVOLUTION:
-        return f"{kind.__module__}.{kind.__name__}"
-    for base in kind.__mro__:
-        if (
-            base.__module__.startswith("torch.nn.modules")
-            and base.forward is kind.forward
-            and _same_convolution(kind, base)
-        ):
-            return base
-    return kind
+
+    title: str
+    keys: frozenset[Key]
+    rule: str
+    reason: str
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self.keys
 
 
-def _same_convolution(kind: type, base: type) -> bool:
-    return getattr(kind, "_conv_forward", None) is getattr(base, "_conv_forward", None)
+def _kind(title: str, keys: set[Any], rule: str, reason: str) -> Kind:
+    return Kind(title, frozenset(keys), rule, reason)
 
 
-def is_number(node: fx.Node) -> bool:
-    """Return whether the node's value is a number (a size, arithmetic on sizes) and not a tensor."""
-    if node.op in ("call_method", "call_function") and node.target in NUMBERS:
-        return True
-    inputs = node.all_input_nodes
-    return bool(inputs) and node.op == "call_function" and all(is_number(n) for n in inputs)
+def _modules(*names: str) -> set[type]:
+    """Return module classes by name; `#` stands for the numbers of dimensions 1, 2 and 3."""
+    sizes = "123"
+    return {
+        getattr(nn, n) for name in names for n in ([name.replace("#", s) for s in sizes] if "#" in name else [name])
+    }
 
 
-def no_rule(node: fx.Node, key: Key, reason: str = "") -> AdvfoolError:
-    """Return the error for a node without a rule, which says where it is and how to add a rule.
-
-    Args:
-        node: the node.
-        key: the key of its missing rule.
-        reason: a circumstance in which the operation has no rule, to follow its name.
-    """
-    name = _name(key)
-    where = list(node.meta.get("nn_module_stack", {}).values())
-    place = where[-1][0] if where else target_name(node) if node.op == "call_module" else ""
-    known = sorted({_name(k) for k in RULED} - {""})
-    dotted = f"torch.{name}" if getattr(torch, name, None) is key else f"{getattr(key, '__module__', '')}.{name}"
-    dotted = name if isinstance(key, str) else dotted.removeprefix("_")
-    return AdvfoolError(
-        f"LRP has no rule for {name} (node '{node.name}'{f' in {place!r}' if place else ''}){reason}. Give it one, "
-        f"e.g. interp.rules={{{dotted}: pass}} (pass, norm or route; in Python rules={{...: a Rule}}), or use a "
-        f"gradient-based interpreter. Close to it: {nearest(name, known)}. Operations with rules: {', '.join(known)}."
-    )
+def _methods(*names: str) -> set[Any]:
+    """Return operations that are functions of torch and methods of tensors alike."""
+    return {*names, *(getattr(torch, name) for name in names)}
 
 
-def _name(key: Key) -> str:
-    return key if isinstance(key, str) else getattr(key, "__name__", str(key))
-
-
-RULED: frozenset[Key] = frozenset().union(
-    CONVOLUTION,
-    LINEAR,
-    BATCH_NORM,
-    GATES,
-    SUMS,
-    SCALINGS,
-    SHIFTS,
-    ACTIVATIONS,
-    UNCHANGED,
-    LAYER_NORMS,
-    AVERAGES,
-    ROUTES,
-    CONCATENATIONS,
+CONVOLUTION = _kind(
+    "convolution",
+    {*_modules("Conv#d"), F.conv1d, F.conv2d, F.conv3d, "timm.layers.conv2d_same.Conv2dSame"},
+    "the composite's `convolution`; its `first` where no such layer comes before it",
+    "Outputs are weighted sums of inputs.",
 )
+TRANSPOSED = _kind(
+    "transposed convolution",
+    {*_modules("ConvTranspose#d"), F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d},
+    "as a convolution",
+    "Outputs are weighted sums of inputs.",
+)
+LINEAR = _kind(
+    "linear layer",
+    {nn.Linear, F.linear, torch.addmm},
+    "the composite's `linear`; its `first` where no such layer comes before it",
+    "Outputs are weighted sums of inputs.",
+)
+CONTRACTION = _kind(
+    "matrix product or einsum with a constant",
+    {
+        torch.matmul, operator.matmul, "matmul", torch.mm, "mm", torch.bmm, "bmm", torch.mv, "mv", torch.einsum,
+        torch.tensordot, torch.inner, "inner",
+    },
+    "as a linear layer whose weights are the constant; several constants: in proportion to contributions",
+    "It is a linear layer without bias; with two operands that depend on the image it has no rule.",
+)  # fmt: skip
+BATCH_NORM = _kind(
+    "batch norm",
+    {*_modules("BatchNorm#d", "SyncBatchNorm"), F.batch_norm, FrozenBatchNorm2d},
+    "directly after a convolution or linear layer: folded into it (`batchnorm=pass`: passes); elsewhere: passes",
+    "In eval mode it is a constant scale and shift of axis 1, which need not be the layer's own output axis (tokens).",
+)
+INSTANCE_NORM = _kind(
+    "instance norm",
+    {*_modules("InstanceNorm#d"), F.instance_norm},
+    "with running statistics in eval mode: as batch norm; otherwise: passes",
+    "The statistics of the image count as constants, as in layer norm.",
+)
+LAYER_NORM = _kind(
+    "normalisation by the image's own statistics",
+    {
+        nn.LayerNorm, F.layer_norm, torch.layer_norm, nn.GroupNorm, F.group_norm, torch.group_norm, nn.RMSNorm,
+        F.rms_norm, nn.LocalResponseNorm, F.local_response_norm, nn.CrossMapLRN2d, F.normalize,
+    },
+    "passes",
+    "Statistics, scale and shift count as constants (Ali et al. 2022).",
+)  # fmt: skip
+TRANSFORM = _kind(
+    "normalising transform",
+    {v2.Normalize, v2.ToDtype},
+    "passes",
+    "Mean and standard deviation are constants: a shift and a scale of each pixel.",
+)
+GATE = _kind(
+    "gate",
+    {
+        nn.Sigmoid, torch.sigmoid, F.sigmoid, "sigmoid", nn.Hardsigmoid, F.hardsigmoid,
+        nn.Softmax, nn.Softmax2d, F.softmax, torch.softmax, "softmax",
+    },
+    "none: a product of a gate with a value gives all relevance to the value; outside a product it has no rule",
+    "Signal takes all (Arras et al. 2017): squeeze and excitation.",
+)  # fmt: skip
+GATED_HALF = _kind(
+    "gated linear unit", {nn.GLU, F.glu}, "all to the half that is gated", "Signal takes all (Arras et al. 2017)."
+)
+SUM = _kind(
+    "sum",
+    {torch.add, operator.add, "add"},
+    "in proportion to the summands (`sum`; with `alpha`: `average`); with a constant: passes to the value",
+    "What does not depend on the image takes no relevance.",
+)
+DIFFERENCE = _kind(
+    "difference",
+    {torch.sub, torch.subtract, torch.rsub, operator.sub, "sub", "subtract", operator.neg, torch.neg, "neg"},
+    "in proportion to the contributions (`average`); with a constant on either side, and negation: passes to the value",
+    "What does not depend on the image takes no relevance.",
+)
+PRODUCT = _kind(
+    "product",
+    {torch.mul, torch.multiply, operator.mul, "mul", "multiply"},
+    "with a constant: passes to the value; with a gate: all to the gated value; of two other values: no rule",
+    "A constant is a factor, wherever it is 0, too.",
+)
+QUOTIENT = _kind(
+    "quotient",
+    {operator.truediv, torch.div, torch.divide, torch.true_divide, "div", "divide", "true_divide"},
+    "by a constant: passes; by a gate: all to the value; of a constant or another value by a value: no rule",
+    "A constant is a factor; a reciprocal is not proportional to its value.",
+)
+AFFINE = _kind(
+    "value times a constant plus a constant",
+    {torch.addcmul, "addcmul"},
+    "passes to the value; with several values: no rule",
+    "Constants take no relevance.",
+)
+RELU = _kind(
+    "rectified linear unit",
+    {nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu"},
+    "passes",
+    "An activation acts on each value by itself.",
+)
+ACTIVATION = _kind(
+    "activation",
+    {
+        *_modules(
+            "Hardtanh", "LeakyReLU", "ELU", "SELU", "CELU", "RReLU", "GELU", "SiLU", "Hardswish", "Mish", "PReLU",
+            "Softplus", "Softsign", "Tanh", "Tanhshrink", "Hardshrink", "Softshrink", "Threshold", "LogSigmoid",
+        ),
+        F.hardtanh, F.leaky_relu, F.elu, F.selu, F.celu, F.rrelu, F.gelu, F.silu, F.hardswish, F.mish, F.prelu,
+        F.softplus, F.softsign, F.tanh, F.tanhshrink, F.hardshrink, F.softshrink, F.threshold, F.logsigmoid,
+        torch.selu, torch.celu, torch.rrelu, torch.tanh, "tanh", "hardshrink", "prelu",
+        torch.clamp, torch.clip, "clamp", "clip", torch.clamp_min, "clamp_min", torch.clamp_max, "clamp_max",
+    },
+    "passes",
+    "An activation acts on each value by itself.",
+)  # fmt: skip
+UNCHANGED = _kind(
+    "dropout, copies and conversions",
+    {
+        *_modules("Identity", "Dropout", "Dropout#d", "AlphaDropout", "FeatureAlphaDropout"),
+        F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
+        stochastic_depth, alias, torch.clone, torch.detach, torch.as_tensor,
+        "contiguous", "clone", "detach", "data", "requires_grad_", "float", "double", "half", "bfloat16", "to", "type",
+        "type_as", "cpu", "cuda",
+    },
+    "passes",
+    "The values are the same.",
+)  # fmt: skip
+AVERAGE = _kind(
+    "average and sum over positions",
+    {
+        *_modules("AvgPool#d", "AdaptiveAvgPool#d", "Fold"), F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.fold,
+        F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
+        torch.mean, "mean", torch.sum, "sum", torch.cumsum, "cumsum",
+    },
+    "in proportion to the contributions (`average`)",
+    "Outputs are sums of inputs.",
+)  # fmt: skip
+BLEND = _kind(
+    "linear combination of several values",
+    {torch.lerp, "lerp"},
+    "in proportion to the contributions (`average`)",
+    "Outputs are sums of inputs; the weights must be constants.",
+)
+RESAMPLING = _kind(
+    "resampling",
+    {*_modules("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"), F.interpolate, v2.Resize},
+    "nearest: to where the value came from; otherwise in proportion to the contributions (`average`)",
+    "Outputs are copies, or sums, of inputs.",
+)
+MAXIMUM = _kind(
+    "maximum and minimum",
+    {
+        *_modules("MaxPool#d", "AdaptiveMaxPool#d", "MaxUnpool#d"), F.max_pool1d, F.max_pool2d, F.max_pool3d,
+        torch.max_pool1d, torch.max_pool2d, torch.max_pool3d, F.max_pool1d_with_indices, F.max_pool2d_with_indices,
+        F.max_pool3d_with_indices, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d,
+        F.adaptive_max_pool1d_with_indices, F.adaptive_max_pool2d_with_indices, F.adaptive_max_pool3d_with_indices,
+        F.max_unpool1d, F.max_unpool2d, F.max_unpool3d, torch.amax, "amax", torch.amin, "amin", torch.max, "max",
+        torch.min, "min", torch.topk, "topk", torch.sort, "sort",
+    },
+    "to the value that was chosen",
+    "The others do not reach the output.",
+)  # fmt: skip
+REORDER = _kind(
+    "reshape, reordering, selection, repetition, padding with zeros or with values of the image",
+    {
+        *_modules(
+            "Flatten", "Unflatten", "ChannelShuffle", "PixelShuffle", "PixelUnshuffle", "Unfold",
+            "ZeroPad#d", "ReflectionPad#d", "ReplicationPad#d", "CircularPad#d",
+        ),
+        F.pad, F.unfold, F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle, operator.getitem,
+        v2.CenterCrop, "values", "T", "mT", "H", "mH", "real", "unfold", "view", "view_as",
+        "expand", "expand_as", "reshape_as", "repeat",
+        *_methods(
+            "flatten", "reshape", "permute", "transpose", "t", "squeeze", "unsqueeze", "chunk", "split", "tensor_split",
+            "unbind", "unflatten", "ravel", "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "select", "roll",
+            "flip", "fliplr", "flipud", "rot90", "index_select", "gather", "take_along_dim", "tile",
+            "repeat_interleave", "diagonal", "tril", "triu", "adjoint", "broadcast_to",
+        ),
+        torch.stack, torch.hstack, torch.vstack, torch.dstack, torch.column_stack, torch.row_stack,
+        torch.channel_shuffle, torch.real,
+    },
+    "to where the value came from; constants at padded places take theirs",
+    "Each output is a copy of one input.",
+)  # fmt: skip
+CHOICE = _kind(
+    "choice between values and constants",
+    {
+        *_modules("ConstantPad#d"), torch.where, "where", torch.masked_fill, "masked_fill", torch.maximum, "maximum",
+        torch.minimum, "minimum",
+    },
+    "to the value that was chosen; chosen constants take theirs",
+    "Each output is a copy of one input or constant.",
+)  # fmt: skip
+CONCATENATION = _kind(
+    "concatenation",
+    {torch.cat, torch.concat, torch.concatenate},
+    "each part keeps its own; constant parts take theirs",
+    "Each output is a copy of one input.",
+)
+DECISION = _kind(
+    "comparison, index",
+    {
+        operator.gt, operator.ge, operator.lt, operator.le, operator.eq, operator.ne, operator.invert, operator.and_,
+        operator.or_, operator.xor, "long", "int", "bool",
+        *_methods(
+            "gt", "ge", "lt", "le", "eq", "ne", "argmax", "argmin", "argsort", "isnan", "isfinite", "logical_not",
+            "logical_and", "logical_or",
+        ),
+    },
+    "none: counts as a constant",
+    "It decides which values go on, but is none of them.",
+)  # fmt: skip
+BLANK = _kind(
+    "new tensor of the shape of another",
+    {
+        torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like, torch.rand_like, torch.randn_like,
+        "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor",
+    },
+    "none: a constant",
+    "Its values do not depend on the image.",
+)  # fmt: skip
+KINDS = tuple(kind for kind in list(globals().values()) if isinstance(kind, Kind))
+KIND_OF = {key: kind for kind in KINDS for key in kind.keys}
+
+WEIGHTED = CONVOLUTION.keys | TRANSPOSED.keys | LINEAR.keys | CONTRACTION.keys
+ARITHMETIC = (SUM, DIFFERENCE, PRODUCT, QUOTIENT, AFFINE)
+LENDING = frozenset({"to", "type_as", "view_as", "expand_as", "reshape_as"})  # read no values of further arguments

@@ -6,18 +6,31 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from advfool.interpreters.lrp.composites import Composite
+from advfool.interpreters.lrp.contraction import ContractionMap
+from advfool.interpreters.lrp.convolutions import convolution_map, module_map, transposed_map
 from advfool.interpreters.lrp.layers import Layer
-from advfool.interpreters.lrp.linear import LinearMap, batch_norm_scale, convolution_map, linear_map, module_map
-from advfool.interpreters.lrp.operations import LINEAR
-from advfool.interpreters.lrp.planner import BATCH_NORM_NAMES, CONVOLUTION_NAMES, Planner, Step, layer_arguments
+from advfool.interpreters.lrp.linear import LinearMap, batch_norm_scale, linear_map
+from advfool.interpreters.lrp.operations import CONTRACTION, CONVOLUTION, TRANSPOSED
+from advfool.interpreters.lrp.planner import Planner
 from advfool.interpreters.lrp.rules import Relevance
+from advfool.interpreters.lrp.steps import (
+    BATCH_NORM_NAMES,
+    CONVOLUTION_NAMES,
+    TRANSPOSED_NAMES,
+    Step,
+    argument,
+    layer_arguments,
+)
 from advfool.interpreters.tracing.graph import Trace, execute, target_name
 from advfool.interpreters.tracing.recording import Recording
 from advfool.interpreters.tracing.sites import Site
 from advfool.interpreters.tracing.threads import lock_of
 from advfool.utilities.errors import AdvfoolError
+
+ADDMM = ((0, "input"), (1, "mat1"), (2, "mat2"))  # its arguments: bias, images, weights
 
 
 @dataclass(frozen=True)
@@ -118,18 +131,42 @@ def _layer(step: Step, values: Mapping[fx.Node, Any], network: nn.Module, module
 
     linear = None
     if step.linear is not None:
-        linear = _map_of(step.linear, values, modules)
+        x = values[step.inputs[0]]
+        linear = _map_of(step.linear, x, step.inputs[0], values, network, modules)
         if step.linear is not step.node:
-            linear = linear.scaled(*_scale_of(step.node, values, modules))
+            linear = linear.followed_by(*_scale_of(step.node, values, modules), x)
     output = values[step.node] if step.rule.reads_output else None
     return Layer([values[node] for node in step.inputs], output, call, linear, step.nonnegative)
 
 
-def _map_of(node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, nn.Module]) -> LinearMap:
+def _map_of(
+    node: fx.Node,
+    x: Tensor,
+    source: fx.Node,
+    values: Mapping[fx.Node, Any],
+    network: nn.Module,
+    modules: Mapping[str, nn.Module],
+) -> LinearMap:
+    """Return the linear map of a node whose input x is the value of `source`."""
     if node.op == "call_module":
-        return module_map(modules[target_name(node)])
-    arguments = layer_arguments(node, CONVOLUTION_NAMES, values)
-    return linear_map(**arguments) if node.target in LINEAR else convolution_map(**arguments)
+        return module_map(modules[target_name(node)], x, argument(node, 1, "output_size"))
+    if node.target in CONTRACTION:
+        (constant,) = (n for n in node.all_input_nodes if n is not source)
+
+        def call(value: Tensor, weight: Tensor) -> Tensor:
+            return execute(node, {source: value, constant: weight}, network, modules)
+
+        return ContractionMap(values[constant], call)
+    if node.target is torch.addmm:
+        bias, _, weight = map_arg(tuple(argument(node, *place) for place in ADDMM), values.__getitem__)
+        return linear_map(weight.t(), bias)
+    for kind, names, build in (
+        (CONVOLUTION, CONVOLUTION_NAMES, convolution_map),
+        (TRANSPOSED, TRANSPOSED_NAMES, transposed_map),
+    ):
+        if node.target in kind:
+            return build(**layer_arguments(node, names, values))
+    return linear_map(**layer_arguments(node, CONVOLUTION_NAMES, values))
 
 
 def _scale_of(node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor]:
@@ -138,7 +175,9 @@ def _scale_of(node: fx.Node, values: Mapping[fx.Node, Any], modules: Mapping[str
         return batch_norm_scale(
             _given(module.running_mean), _given(module.running_var), module.weight, module.bias, eps=module.eps
         )
-    return batch_norm_scale(**layer_arguments(node, BATCH_NORM_NAMES, values))
+    given = layer_arguments(node, BATCH_NORM_NAMES, values)
+    own = {name: value for name, value in given.items() if name != "use_input_stats"}  # instance norm's `training`
+    return batch_norm_scale(**own)
 
 
 def _given(statistic: Tensor | None) -> Tensor:

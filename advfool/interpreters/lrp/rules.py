@@ -5,9 +5,9 @@ its weights and the relevance of its output. Divisions are computed in float32 o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def signed_like(stabiliser: float, z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pass(Rule):
-    """Pass relevance unchanged to the first input: activations, dropout, scalings."""
+    """Pass relevance unchanged to the first input: activations, dropout, scalings by numbers."""
 
     reads_input: ClassVar[bool] = False
 
@@ -78,14 +78,31 @@ class Pass(Rule):
 
 
 @dataclass(frozen=True)
-class Gate(TensorRule):
-    """Give all relevance of a product to the gated value, whatever the shape of the gate.
+class TakeAll(TensorRule):
+    """Give all relevance to the one input that takes any, whatever the shape of the others: gates, constants.
 
     Source: Arras et al. 2017 (signal takes all).
     """
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
         return [relevance.sum_to_size(layer.tensors[0].shape)]
+
+
+@dataclass(frozen=True)
+class GatedHalf(TensorRule):
+    """Give all relevance of a gated linear unit to the first half of its input, which the second half gates.
+
+    Args:
+        dim: the dimension of the halves.
+
+    Source: Arras et al. 2017 (signal takes all).
+    """
+
+    dim: int = -1
+    reads_input: ClassVar[bool] = False
+
+    def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
+        return [torch.cat([relevance, torch.zeros_like(relevance)], self.dim)]
 
 
 @dataclass(frozen=True)
@@ -163,18 +180,30 @@ class Route(Rule):
     def __call__(self, layer: Layer, relevance: Relevance) -> list[Relevance]:
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            inside = [
-                tuple(None if t is None else precise(t.detach()).requires_grad_() for t in x)
-                if isinstance(x, tuple)
-                else precise(x.detach()).requires_grad_()
-                for x in layer.inputs
-            ]
+            inside = [_each(x, _traced) for x in layer.inputs]
             output = layer.run(*inside)
-        flat = [t for x in inside for t in (x if isinstance(x, tuple) else (x,)) if t is not None]
-        pairs = zip(*(v if isinstance(v, tuple) else (v,) for v in (output, relevance)), strict=True)
-        outputs, relevances = zip(*((o, r) for o, r in pairs if r is not None), strict=True)
+        flat = [t for x in inside for t in _tensors(x) if t.requires_grad]
+        pairs = zip(_tensors(output), _tensors(relevance), strict=True)
+        reached = [(o, r) for o, r in pairs if isinstance(r, Tensor) and o.requires_grad]
+        if not reached:
+            return [None for _ in inside]
+        outputs, relevances = zip(*reached, strict=True)
         found = iter(torch.autograd.grad(outputs, flat, relevances, create_graph=create_graph, allow_unused=True))
-        return [
-            tuple(None if t is None else next(found) for t in x) if isinstance(x, tuple) else next(found)
-            for x in inside
-        ]
+        return [_each(x, lambda t: next(found) if t.requires_grad else None, tuple) for x in inside]
+
+
+def _traced(t: Tensor) -> Tensor:
+    """Return a copy that gradients can be taken with respect to; indices and masks stay as they are."""
+    return precise(t.detach()).requires_grad_() if t.is_floating_point() else t
+
+
+def _tensors(value: Any) -> list[Any]:
+    """Return the tensors of a value; None stands for one to which no relevance arrived."""
+    return list(value) if isinstance(value, tuple) else [value]
+
+
+def _each(value: Any, change: Callable[[Tensor], Any], kind: type | None = None) -> Any:
+    """Change the tensors of a value; tuples stay of their type (values and indices), or become of type `kind`."""
+    if isinstance(value, Tensor):
+        return change(value)
+    return (kind or type(value))([None if t is None else change(t) for t in value])

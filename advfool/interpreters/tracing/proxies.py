@@ -10,12 +10,14 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.fx.proxy import Attribute
 from torchvision.ops import FrozenBatchNorm2d
+from torchvision.transforms import v2
 
 from advfool.interpreters.tracing.graph import Decision, alias
 from advfool.interpreters.tracing.sites import Site, ran_twice
 from advfool.utilities.outputs import logits_of
 
-LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d)  # never traced into, nor are their subclasses
+# Never traced into, nor are their subclasses. Transforms look up the types of their inputs.
+LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d, v2.Transform)
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 UNGUARDED = {"requires_grad", "is_leaf", "grad_fn", "grad"}  # differ between a trace and a run, and steer nothing
 NUMBERS = (int, float, str, torch.Size, torch.dtype, torch.device)
@@ -53,12 +55,6 @@ class Traced(fx.Proxy):
         found = view(self.value)
         self.tracer.decisions.setdefault(self.node, []).append(Decision(view, found))
         return found
-
-    @property
-    def __class__(self):  # pyright: ignore[reportIncompatibleMethodOverride] - read only
-        """The class of the value, so that `isinstance(x, Tensor)` and `isinstance(size, int)` are true."""
-        value = vars(self).get("value")
-        return type(value) if isinstance(value, Tensor | int | float) else Traced
 
     def __bool__(self) -> bool:
         return self.decided(bool)
@@ -209,7 +205,7 @@ class SiteTracer(fx.Tracer):
         return self.names[mod]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if m is self.network:
+        if m is self.network or isinstance(m, v2.Compose):
             return False
         if type(m) in self.own_leaves:
             return True

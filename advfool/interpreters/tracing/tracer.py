@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from advfool.interpreters.tracing.failures import forward_failed
 from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace, target_name
 from advfool.interpreters.tracing.in_place import remove_in_place
+from advfool.interpreters.tracing.instances import values_are_instances
 from advfool.interpreters.tracing.proxies import Root, SiteTracer
 from advfool.interpreters.tracing.sites import IMAGES, Site, not_used
 from advfool.interpreters.tracing.structure import structure
@@ -96,7 +97,7 @@ def _trace(network: nn.Module, images: Tensor, sites: Collection[Site], leaves: 
     images = images.detach().clone()  # the network may overwrite its input
     tracer = SiteTracer(network, images, sites, leaves, fixed)
     try:
-        with _unchanged(network):
+        with _unchanged(network), values_are_instances():
             graph = tracer.trace(Root(network))
     except AdvfoolError:
         raise

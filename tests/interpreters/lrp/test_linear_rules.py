@@ -20,8 +20,9 @@ from advfool.interpreters.lrp import (
     ZBox,
     ZPlus,
 )
+from advfool.interpreters.lrp.convolutions import convolution_map
 from advfool.interpreters.lrp.layers import Layer
-from advfool.interpreters.lrp.linear import convolution_map, linear_map
+from advfool.interpreters.lrp.linear import linear_map
 from tests.helpers.relevance import LITTLE, convolution_matrix, numpy_relevance, positive, some_images
 
 
