@@ -3,23 +3,28 @@
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from advfool.commands.schema import EvaluateKeys, TrainKeys
+from advfool.commands.keys import EvaluateKeys, TrainKeys
+from advfool.commands.overrides import explain
 from advfool.commands.sweep import Begin, Result, Sweep, Task, run_in_sweep
+from advfool.commands.validation import Refused, check_config
 from advfool.utilities.config import about_a_value, conf_dir
 from advfool.utilities.errors import AdvfoolError
 
 SCHEMAS = {"train": TrainKeys, "evaluate": EvaluateKeys}
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def command(
@@ -41,11 +46,13 @@ def command(
         @wraps(task)
         def main() -> None:
             failures: list[AdvfoolError] = []
+            started: list[bool] = []
 
             @wraps(task)
             def job(cfg: DictConfig) -> object:
+                started.append(True)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    return _run_of_sweep(task, cfg, config_name, result)
+                    return _run_of_sweep(_validated(task, config_name), cfg, config_name, result)
                 try:
                     return task(cfg)
                 except (AdvfoolError, OmegaConfBaseException) as problem:
@@ -62,8 +69,16 @@ def command(
                     Begin.sweep.report()
                 _say("Interrupted. To resume: give the command of a sweep again, of a single run with resume=FOLDER.")
                 sys.exit(130)
+            except Refused as refused:
+                failures.append(refused.error)
+                well = False
             except AdvfoolError as error:
                 failures.append(error)
+                well = False
+            except Exception as error:
+                if started:  # a mistake of the program's, which its traceback shows
+                    raise
+                failures.append(_of_composition(error, config_name))
                 well = False
             if failures:
                 _say(f"error: {failures[0]}")
@@ -78,14 +93,43 @@ def command(
 
 def _run_hydra(job: Task, config_name: str) -> bool:
     """Run Hydra; return whether the sweep, if it is one, was not stopped by an error outside its runs."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them with advice
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
-    except SystemExit:  # Hydra's answer to an error outside the runs; a worker was killed, say
-        if Begin.sweep is None:
+    except HydraException as error:
+        if Begin.sweep is None or not Begin.sweep.outcomes():
             raise
+        _say(f"error: {_of_composition(error, config_name)}")
         _say("The sweep was stopped by the error above. Give the command again to resume it.")
         return False
+    except Exception:  # outside the runs; a worker was killed, say
+        if Begin.sweep is None:
+            raise
+        traceback.print_exc()
+        _say("The sweep was stopped by the error above. Give the command again to resume it.")
+        return False
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if before is not None:
+            os.environ[FULL_ERROR] = before
     return True
+
+
+def _of_composition(error: Exception, config_name: str) -> AdvfoolError:
+    """Explain an error before any run: a key, a choice or a flag of the command line that does not exist."""
+    return explain(error, config_name, sys.argv[1:])
+
+
+def _validated(task: Task, config_name: str) -> Task:
+    """Check a run's configuration before anything of it is done."""
+
+    @wraps(task)
+    def validated(cfg: DictConfig) -> object:
+        check_config(cfg, config_name)
+        return task(cfg)
+
+    return validated
 
 
 def _run_of_sweep(task: Task, cfg: DictConfig, config_name: str, result: Result | None) -> object:

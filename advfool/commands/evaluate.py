@@ -9,9 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
+from advfool.commands.keys import EvaluateKeys, RunKeys, keys_of
 from advfool.commands.objectives import headline
 from advfool.commands.run_folder import read_run, write_config, write_environment
-from advfool.commands.schema import EvaluateKeys, RunKeys, keys_of
 from advfool.commands.setup import build_setup, settings_from
 from advfool.commands.trust import trust_of
 from advfool.evaluation.console import print_results

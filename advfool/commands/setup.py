@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from advfool.commands.pretrained import with_pretrained_weights
+from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
 from advfool.data.samples import InputFormat, take
 from advfool.evaluation.assembly import assemble, try_network, with_classes
@@ -21,6 +22,7 @@ from advfool.models import NetworkSource, find_target_layer
 from advfool.training.settings import Training
 from advfool.utilities.config import build, plain
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.modules import module_at
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +57,12 @@ def build_setup(cfg: DictConfig) -> Configured:
     """
     for module in cfg.get("imports") or ():
         _import(module)
+    check_built(cfg)
     settings = settings_from(cfg)
     source: NetworkSource = build(cfg.model)
-    input = source.input_format()
+    input, fooling = source.input_format(), build(cfg.fooling)
     data: DataModule = build(cfg.data, input=input)
+    _check_before_work(cfg, source, data, fooling, settings)
     original = with_pretrained_weights(source, cfg).build(data.classes)
     try_network(original, data)
     layer, layout = cfg.model.target_layer, cfg.model.layout
@@ -67,7 +71,6 @@ def build_setup(cfg: DictConfig) -> Configured:
         layer, found = find_target_layer(original, shape, layer)
         layout = layout or found
         log.info("Target layer of %s: %s (model.target_layer=... chooses another)", source.name, layer)
-    fooling: Fooling = build(cfg.fooling)
     if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
     config = _completed(cfg, input, layer, layout, fooling)
@@ -84,6 +87,23 @@ def build_setup(cfg: DictConfig) -> Configured:
         target_layer=layer,
     )
     return Configured(setup, config, source)
+
+
+def _check_before_work(
+    cfg: DictConfig, source: NetworkSource, data: DataModule, fooling: Fooling, settings: Settings
+) -> None:
+    """Check what depends on the data and on the architecture before weights are trained or downloaded."""
+    if isinstance(fooling, CompositeFooling):
+        with_classes(fooling, data)
+    if "drop_weight" in cfg:  # a training's
+        training_from(cfg).check_with(fooling, settings.target, len(data.classes))
+    names = [cfg.interp.name] if cfg.get("interp") else []
+    settings.aopc.check(data.input.shape[-2:], [*names, *map(str, cfg.interpreters or {})])
+    if source.weights == "pretrained" and not source.has_pretrained():
+        network = replace(source, weights=None).build(data.classes)
+        for layer in [cfg.model.target_layer, (cfg.get("interp") or {}).get("layer"), *(cfg.get("trainable") or ())]:
+            if layer is not None:
+                module_at(network, layer)
 
 
 def settings_from(cfg: DictConfig) -> Settings:

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from advfool.commands.schema import TrainKeys, is_named, settings_of
+from advfool.commands.keys import TrainKeys
+from advfool.commands.schema import is_named, settings_of
 from advfool.commands.status import SWEEP, Status
 from advfool.utilities.config import about_a_value
 from advfool.utilities.errors import AdvfoolError

@@ -1,7 +1,6 @@
 """The abstract data module: three splits of samples and the names of their classes."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -10,7 +9,9 @@ from torch.utils.data import DataLoader, Subset
 
 from advfool.data.loaders import Seeded, ShuffledLoader, process_count
 from advfool.data.samples import ImageFormat, Samples, collate
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, Pair, Seed, Size
 
 
 class DataModule(LightningDataModule):
@@ -46,26 +47,18 @@ class DataModule(LightningDataModule):
     has_labels = True
     replays = 1
 
+    @checked
     def __init__(
         self,
-        batch_size: int,
-        eval_batch_size: int,
-        workers: int,
-        seed: int,
-        pair: Sequence[int | str] | None = None,
-        **limits: int | None,
+        batch_size: Count,
+        eval_batch_size: Count,
+        workers: Size,
+        seed: Seed,
+        pair: Pair | None = None,
+        **limits: Count | None,
     ) -> None:
         super().__init__()
         self.pair = tuple(pair or (None, None))
-        if len(self.pair) != 2:
-            raise AdvfoolError(f"data.pair must be two classes, by index or name, or null, got {list(self.pair)}.")
-        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            _check_whole(name, value, 1)
-        for name, value in limits.items():
-            if value is not None:
-                _check_whole(name, value, 1)
-        _check_whole("workers", workers, 0)
-        _check_whole("order_seed", seed, 0)
         self.limits = {"train": limits.get("limit_train")}
         self.limits |= {"selection": limits.get("limit_val"), "test": limits.get("limit_test")}
         self.batch_size, self.eval_batch_size, self.workers, self.seed = batch_size, eval_batch_size, workers, seed
@@ -131,10 +124,3 @@ class DataModule(LightningDataModule):
 
     def _workers(self) -> dict:
         return {"num_workers": self.workers, "persistent_workers": self.workers > 0, "collate_fn": collate}
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise AdvfoolError(f"data.{name} must be a whole number, got {value!r}.")
-    if value < least:
-        raise AdvfoolError(f"data.{name} must be at least {least}, got {value}")

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from advfool.data.base import DataModule
 from advfool.data.samples import ImageFormat, InputFormat, Sample, Samples
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import cached
 from advfool.utilities.heatmaps import box_mask
+from advfool.utilities.kinds import Count, Pair, Seed, Size, Text
 from advfool.utilities.roles import Role
 
 VERSION = 1  # part of the cache's key; to be raised when the drawing changes
@@ -57,19 +59,20 @@ class DigitsModule(DataModule):
     classes = labels = tuple("0123456789")
     has_boxes = True
 
+    @checked
     def __init__(
         self,
         input: InputFormat,
-        cache: Annotated[str, Role.PLACE],
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
-        workers: Annotated[int, Role.PLACE] = 0,
-        seed: int = 0,
-        order_seed: int = 0,
-        limit_train: int | None = None,
-        limit_val: int | None = None,
-        limit_test: int | None = None,
-        pair: Sequence[int | str] | None = None,
+        cache: Annotated[Text, Role.PLACE],
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
+        workers: Annotated[Size, Role.PLACE] = 0,
+        seed: Seed = 0,
+        order_seed: Seed = 0,
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        pair: Pair | None = None,
     ) -> None:
         limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
         super().__init__(batch_size, eval_batch_size, workers, order_seed, pair, **limits)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Int
@@ -20,7 +20,9 @@ from advfool.data.listing import class_folders, pictures_in
 from advfool.data.pictures import DECODING, open_regular, read_image, shown
 from advfool.data.samples import NO_BOX, InputFormat, Sample, Samples
 from advfool.data.splitting import Item, split_off, take_subset
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, CropScale, Inside, Pair, Seed, Size, SomeClass, Text
 from advfool.utilities.roles import Role
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}  # no names of classes
@@ -66,40 +68,30 @@ class FolderModule(DataModule):
     hint = "Give another folder: data.root=/path/to/images."
     needs_splits = False
 
+    @checked
     def __init__(
         self,
         input: InputFormat,
-        root: Annotated[str, Role.PLACE],
-        batch_size: int = 8,
-        eval_batch_size: int = 32,
-        workers: Annotated[int, Role.PLACE] = 2,
+        root: Annotated[Text | Path, Role.PLACE],
+        batch_size: Count = 8,
+        eval_batch_size: Count = 32,
+        workers: Annotated[Size, Role.PLACE] = 2,
         augment: bool = True,
-        crop_scale: Sequence[float] = (0.5, 1.0),
-        val_fraction: float = 0.2,
-        selection_fraction: float = 0.05,
-        selection_limit: int = 1000,
-        subset: str = "balanced",
-        limit_train: int | None = None,
-        limit_val: int | None = None,
-        limit_test: int | None = None,
-        class_map: Mapping | None = None,
-        seed: int = 0,
-        order_seed: int = 0,
-        pair: Sequence[int | str] | None = None,
+        crop_scale: CropScale = (0.5, 1.0),
+        val_fraction: Inside = 0.2,
+        selection_fraction: Inside = 0.05,
+        selection_limit: Count = 1000,
+        subset: Literal["balanced", "random"] = "balanced",
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        class_map: Mapping[str | int, SomeClass] | None = None,
+        seed: Seed = 0,
+        order_seed: Seed = 0,
+        pair: Pair | None = None,
     ) -> None:
         limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
         super().__init__(batch_size, eval_batch_size, workers, order_seed, pair, **limits)
-        if subset not in ("balanced", "random"):
-            raise AdvfoolError(f"data.subset must be 'balanced' or 'random', got {subset!r}.")
-        for name, value in (("val_fraction", val_fraction), ("selection_fraction", selection_fraction)):
-            if not 0 < value < 1:
-                raise AdvfoolError(f"data.{name} must lie between 0 and 1, got {value}.")
-        if len(crop_scale) != 2 or not 0 < crop_scale[0] <= crop_scale[1] <= 1:
-            raise AdvfoolError(
-                f"data.crop_scale must be two fractions of the area, the smaller one first, got {list(crop_scale)}."
-            )
-        if selection_limit < 1:
-            raise AdvfoolError(f"data.selection_limit must be at least 1, got {selection_limit}.")
         self.input, self.augment, self.split_seed = input, augment, seed
         self.plain, self.augmented = test_transform(input), train_transform(input, crop_scale)
         folders = self._find(Path(str(root)).expanduser())

@@ -2,11 +2,13 @@
 
 import tarfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from advfool.data.folders import FolderModule
 from advfool.data.samples import InputFormat
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Text
 from advfool.utilities.roles import Role
 
 
@@ -38,13 +40,17 @@ class Imagenette(FolderModule):
         AdvfoolError: there is no such size, or the download fails.
     """
 
+    @checked
     def __init__(
-        self, input: InputFormat, root: Annotated[str, Role.PLACE], size: str = "160px", download: bool = True, **kwargs
+        self,
+        input: InputFormat,
+        root: Annotated[Text | Path, Role.PLACE],
+        size: Literal["full", "320px", "160px"] = "160px",
+        download: bool = True,
+        **kwargs,
     ) -> None:
         from torchvision.datasets import Imagenette as Source
 
-        if size not in Source._ARCHIVES:
-            raise AdvfoolError(f"data.size must be one of {', '.join(Source._ARCHIVES)}, got {size!r}.")
         folder = Path(root).expanduser() / Path(Source._ARCHIVES[size][0]).stem
         if download and not folder.is_dir():
             try:

@@ -3,13 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from annotated_types import Len
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from advfool.utilities.checking import check_fields
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, Positive
+
+Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 NO_BOX = (-1.0, -1.0, -1.0, -1.0)  # the box of an image whose object has no known place
 
 
@@ -132,13 +138,16 @@ class InputFormat(ImageFormat):
         interpolation: `bilinear`, `bicubic` or another mode of torchvision.
     """
 
-    size: int
-    resize: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    interpolation: str = "bilinear"
+    size: Count
+    resize: Count
+    mean: Annotated[Sequence[float], Len(1)]
+    std: Annotated[Sequence[Positive], Len(1)]
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.mean) != len(self.std):
+            raise AdvfoolError(f"mean and std must have a number for each channel, got {self.mean} and {self.std}.")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 

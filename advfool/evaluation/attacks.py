@@ -1,7 +1,6 @@
 """Adversarial images: projected gradient descent."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -10,22 +9,25 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from advfool.data.samples import ImageFormat, Sample
-from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.checking import checked
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, NonNegative, Size
 from advfool.utilities.random import uniform
 
 Norm = Literal["linf", "l2"]
 
 
+@checked
 def pgd(
     network: nn.Module,
     images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, "n"],
     input_format: ImageFormat,
-    epsilon: float,
-    step: float,
-    steps: int = 20,
-    restarts: int = 1,
-    norm: str = "linf",
+    epsilon: NonNegative,
+    step: NonNegative,
+    steps: Size = 20,
+    restarts: Count = 1,
+    norm: Norm = "linf",
     random_start: bool = True,
     seed: int = 0,
     index: Int[Tensor, "n"] | None = None,
@@ -43,8 +45,6 @@ def pgd(
         AdvfoolError: a setting is out of range.
     Source: Madry et al. 2018, Section 2.1. captum's PGD takes the gradient's sign in both balls.
     """
-    check_choice("norm", norm, Norm)
-    check_ranges("PGD", {"epsilon": (epsilon, 0), "step": (step, 0), "steps": (steps, 0), "restarts": (restarts, 1)})
     if restarts > 1 and not random_start:
         raise AdvfoolError(f"PGD: restarts={restarts} without a random start are all the same. Use restarts=1.")
     with torch.inference_mode(False), torch.enable_grad():
@@ -111,10 +111,3 @@ def _into_ball(delta: Float[Tensor, "n channels h w"], epsilon: float, norm: str
     if norm == "linf":
         return delta.clamp(-epsilon, epsilon)
     return delta.renorm(2, 0, epsilon)
-
-
-def check_ranges(of: str, settings: Mapping[str, tuple[float, float]]) -> None:
-    """settings: by name the value and the least that it may be."""
-    for name, (value, least) in settings.items():
-        if not least <= value < math.inf:
-            raise AdvfoolError(f"{of}: {name} must be at least {least}, got {value}.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
 
 from torch import nn
 
@@ -13,7 +12,9 @@ from advfool.evaluation.paired import Target
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.metrics.functional.flipping import Replacement
-from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.checking import check_fields
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, Names, Seed, Size
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,15 @@ class AOPCSettings:
         interpreters: whose heatmaps give the order; None: the first interpreter's.
     """
 
-    images: int = 0
-    steps: int = 100
-    region: int = 9
-    replacement: str = "uniform"
-    seed: int = 0
-    interpreters: Sequence[str] | None = None
+    images: Size = 0
+    steps: Count = 100
+    region: Count = 9
+    replacement: Replacement = "uniform"
+    seed: Seed = 0
+    interpreters: Names | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def check(self, size: Sequence[int], names: Sequence[str]) -> None:
         """Raise an AdvfoolError where the images or the interpreters do not allow these settings.
@@ -43,12 +47,7 @@ class AOPCSettings:
             size: height and width of the images, in pixels.
             names: of the interpreters that are evaluated.
         """
-        for key, least in (("images", 0), ("steps", 1), ("region", 1)):
-            if getattr(self, key) < least:
-                raise AdvfoolError(f"aopc.{key} must be at least {least}, got {getattr(self, key)}.")
-        check_choice("aopc.replacement", self.replacement, Replacement)
-        wrong = [name for name in self.interpreters or [] if name not in names]
-        if wrong or isinstance(self.interpreters, str):
+        if [name for name in self.interpreters or [] if name not in names]:
             raise AdvfoolError(
                 f"aopc.interpreters must be a list of those evaluated with ({', '.join(names)}), got "
                 f"{self.interpreters}."
@@ -77,19 +76,14 @@ class Settings:
         AdvfoolError: a value is out of range.
     """
 
-    target: str = "label"
-    seed: int = 0
-    fsr_images: int | None = 10000
+    target: Target = "label"
+    seed: Seed = 0
+    fsr_images: Count | None = 10000
     aopc: AOPCSettings = field(default_factory=AOPCSettings)
-    pictures: int = 8
+    pictures: Size = 8
 
     def __post_init__(self) -> None:
-        if self.target not in get_args(Target):
-            raise AdvfoolError(f"target must be 'label' or 'predicted', got {self.target!r}.")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise AdvfoolError(f"seed must be an integer from 0 to 2^32 - 1, got {self.seed!r}.")
-        if self.fsr_images is not None and self.fsr_images < 1:
-            raise AdvfoolError(f"fsr_images must be at least 1, or null for all test images, got {self.fsr_images}.")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

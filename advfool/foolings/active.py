@@ -1,6 +1,5 @@
 """Active fooling: the heatmap of one class shows what belongs to another class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from advfool.foolings.base import CompositeFooling, OriginalMaps, checked_original
 from advfool.utilities.heatmaps import is_degenerate
+from advfool.utilities.kinds import Interval
 from advfool.utilities.ranking import rank_correlation
 
 
@@ -27,7 +27,7 @@ class Active(CompositeFooling):
     Source: Heo et al. 2019, eq. 8 (penalty) and eq. 9 (test loss).
     """
 
-    interval: Sequence[float] = field(default=(0.5, 2.0), kw_only=True)
+    interval: Interval = field(default=(0.5, 2.0), kw_only=True)
 
     needs_original: ClassVar[bool] = True
 

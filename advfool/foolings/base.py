@@ -1,16 +1,17 @@
 """The abstract foolings: a penalty for training, a test loss for measuring, and the interval that counts as fooled."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import is_degenerate, normalise
+from advfool.utilities.kinds import Count, Interval, Seed, SomeClass
 
 # The original network's heatmaps. Their shape is that of the manipulated network's: `checked_original` checks it.
 OriginalMaps = Float[Tensor, "..."] | None
@@ -35,19 +36,17 @@ class Fooling(ABC):
         interval: (lowest, highest) test loss of a fooled image, both included.
 
     Raises:
-        AdvfoolError: the interval is not two numbers in ascending order.
+        AdvfoolError: a value is out of range; the interval is not two numbers in ascending order.
     """
 
     name: str = ""
-    interval: Sequence[float]
+    interval: Interval
 
     needs_original: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        interval = numbers(self.interval)
-        if interval is None or len(interval) != 2 or not interval[0] <= interval[1]:
-            raise AdvfoolError(f"fooling.interval must be [lowest, highest] test loss, got {self.interval}.")
-        object.__setattr__(self, "interval", interval)
+        check_fields(self)
+        object.__setattr__(self, "interval", tuple(float(loss) for loss in self.interval))
 
     @abstractmethod
     def penalty(self, heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
@@ -118,19 +117,13 @@ class CompositeFooling(Fooling):
         AdvfoolError: `train`, `test` or `batch_size` is below 1, or the interval is not two numbers in ascending order.
     """
 
-    c1: int | str | None = None
-    c2: int | str | None = None
-    train: int = 1100
-    test: int = 200
+    c1: SomeClass | None = None
+    c2: SomeClass | None = None
+    train: Count = 1100
+    test: Count = 200
     fresh: bool = False
-    batch_size: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("train", "test", "batch_size"):
-            if getattr(self, name) < 1:
-                raise AdvfoolError(f"fooling.{name} must be at least 1, got {getattr(self, name)}.")
+    batch_size: Count = 4
+    seed: Seed = 0
 
 
 def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps) -> Float[Tensor, "..."]:
@@ -149,14 +142,6 @@ def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMa
             f"{tuple(heatmaps.shape)}, got {None if original is None else tuple(original.shape)}."
         )
     return original.detach()
-
-
-def numbers(values: Any) -> tuple[float, ...] | None:
-    """Convert a sequence of numbers to a tuple, and anything else to None."""
-    try:
-        return tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        return None
 
 
 def _rectified(heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:

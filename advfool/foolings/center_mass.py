@@ -1,6 +1,5 @@
 """Center-mass fooling: the centre of mass of every heatmap moves away from its place."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advfool.foolings.base import Norm, OriginalMaps, PassiveFooling, checked_original
-from advfool.utilities.errors import check_choice
 from advfool.utilities.heatmaps import centroid
+from advfool.utilities.kinds import Interval
 
 UNMOVED = 1e-4  # pixels; smaller distances are rounding errors
 
@@ -33,14 +32,10 @@ class CenterMass(PassiveFooling):
     Source: Heo et al. 2019, eq. 5.
     """
 
-    interval: Sequence[float] = field(default=(0.1, 1.0), kw_only=True)
-    test_norm: int = 1
+    interval: Interval = field(default=(0.1, 1.0), kw_only=True)
+    test_norm: Norm = 1
 
     needs_original: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("fooling.test_norm", self.test_norm, Norm)
 
     def penalty(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
         original = checked_original(heatmaps, original)

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from advfool.foolings.base import OriginalMaps, PassiveFooling, numbers
-from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.foolings.base import OriginalMaps, PassiveFooling
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import SMALLEST_MAP, corner_mask, frame_mask
+from advfool.utilities.kinds import Box, Interval, Text
 
 log = logging.getLogger(__name__)
 Inside = Literal[0, -1]
@@ -41,16 +42,15 @@ class Location(PassiveFooling):
     Source: Heo et al. 2019, eq. 3 and Appendix B, Remark 1.
     """
 
-    interval: Sequence[float] = field(default=(0.0, 0.2), kw_only=True)
-    mask: str = "frame"
-    box: Sequence[float] | None = None
-    inside: int = 0
+    interval: Interval = field(default=(0.0, 0.2), kw_only=True)
+    mask: Text = "frame"
+    box: Box | None = None
+    inside: Inside = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("fooling.inside", self.inside, Inside)
         if self.box is not None:
-            object.__setattr__(self, "box", _checked_box(self.box))
+            object.__setattr__(self, "box", tuple(float(edge) for edge in self.box))
         elif self.mask not in ("frame", "corner"):
             _picture(self.mask)  # raises the error before the training
         empty = self._mask(56, 56).square().mean().item()  # the test loss of a map without relevance
@@ -95,16 +95,6 @@ class Location(PassiveFooling):
         if self.mask in ("frame", "corner"):
             return {"frame": frame_mask, "corner": corner_mask}[self.mask](height, width)
         return _picture_mask(self.mask, height, width)
-
-
-def _checked_box(box: Sequence[float]) -> tuple[float, ...]:
-    """Return the box as a tuple, if it is one."""
-    edges = numbers(box)
-    if edges is None or len(edges) != 4 or not (0 <= edges[0] < edges[2] <= 1 and 0 <= edges[1] < edges[3] <= 1):
-        raise AdvfoolError(
-            f"fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got {box}."
-        )
-    return edges
 
 
 def _box(box: Sequence[float], height: int, width: int) -> Float[Tensor, "h w"]:

@@ -1,15 +1,15 @@
 """Top-k fooling: the most relevant positions of the original heatmap lose their relevance."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
 from advfool.foolings.base import Norm, OriginalMaps, PassiveFooling, checked_original
-from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.kinds import Interval, Words
 from advfool.utilities.ranking import top_k_mask
 
 
@@ -31,17 +31,11 @@ class TopK(PassiveFooling):
     Source: Heo et al. 2019, eq. 4, with a mean instead of the sum, so that the interval holds at any resolution.
     """
 
-    interval: Sequence[float] = field(default=(0.0, 0.3), kw_only=True)
-    k: float = 10.0
-    p: int = 1
+    interval: Interval = field(default=(0.0, 0.3), kw_only=True)
+    k: Annotated[float, Gt(0), Le(100), Words("a percentage of the map's positions, above 0 to 100")] = 10.0
+    p: Norm = 1
 
     needs_original: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.k <= 100:
-            raise AdvfoolError(f"fooling.k is a percentage of the map's positions, above 0 to 100, got {self.k}.")
-        check_choice("fooling.p", self.p, Norm)
 
     def penalty(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
         top = top_k_mask(checked_original(heatmaps, original), self.k)

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from advfool.interpreters.base import Interpreter, LayerInterpreter
 from advfool.interpreters.tracing.recording import Recording
+from advfool.interpreters.tracing.sites import Layout, Side
 from advfool.interpreters.tracing.threads import lock_of
 from advfool.utilities.errors import AdvfoolError, first_line, nearest
+from advfool.utilities.kinds import Share, Text
 from advfool.utilities.modules import copied, module_at
 from advfool.utilities.outputs import select_logits
 
@@ -29,11 +31,11 @@ class Adapter(LayerInterpreter):
         absolute: sum absolute values.
     """
 
-    layer: str | None = field(default=None, kw_only=True)
-    layer_side: str = field(default="input", kw_only=True)
-    layout: str = field(default="nchw", kw_only=True)
-    training_leak: float = field(default=0.0, kw_only=True)
-    leak: float = field(default=0.0, kw_only=True)
+    layer: Text | None = field(default=None, kw_only=True)
+    layer_side: Side = field(default="input", kw_only=True)
+    layout: Layout = field(default="nchw", kw_only=True)
+    training_leak: Share = field(default=0.0, kw_only=True)
+    leak: Share = field(default=0.0, kw_only=True)
     absolute: bool = False
 
     library: ClassVar[str] = ""
@@ -92,7 +94,7 @@ class Captum(Adapter):
     Source: Kokhlikyan et al. 2020.
     """
 
-    method: str = "Saliency"
+    method: Text = "Saliency"
     arguments: Mapping[str, Any] | None = None
     call: Mapping[str, Any] | None = None
 
@@ -132,10 +134,10 @@ class Zennit(Adapter):
     Source: Anders et al. 2021.
     """
 
-    composite: str = "EpsilonPlus"
+    composite: Text = "EpsilonPlus"
     arguments: Mapping[str, Any] | None = None
-    canonizer: str | None = None
-    attributor: str = "Gradient"
+    canonizer: Text | None = None
+    attributor: Text = "Gradient"
     attributor_arguments: Mapping[str, Any] | None = None
 
     library: ClassVar[str] = "zennit"

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from advfool.interpreters.tracing.recording import Recording, Walk, record
 from advfool.interpreters.tracing.sites import IMAGES, Layout, Side, Site, as_maps
+from advfool.utilities.checking import check_fields
 from advfool.utilities.classes import Targets
-from advfool.utilities.errors import check_choice
 from advfool.utilities.heatmaps import Normalise, normalise
+from advfool.utilities.kinds import Share, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +33,19 @@ class Interpreter(ABC):
     """
 
     name: str = ""
-    normalise: str | None = None
+    normalise: Normalise | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "normalise", self.normalisation)
-        check_choice("normalise", self.normalise, Normalise)
 
     @property
-    def default_normalise(self) -> str:
+    def default_normalise(self) -> Normalise:
         """The normalisation that `normalise=None` selects."""
         return "max"
 
     @property
-    def normalisation(self) -> str:
+    def normalisation(self) -> Normalise:
         """The normalisation of the heatmaps: `max`, `minmax` or `none`."""
         return self.default_normalise if self.normalise is None else self.normalise
 
@@ -128,21 +129,16 @@ class LayerInterpreter(Interpreter):
     Source: Heo et al. 2019, Section 3.1; the input side is the choice of its authors' program.
     """
 
-    layer: str | None = None
-    layer_side: str = "input"
-    layout: str = "nchw"
-    training_leak: float = 0.0
-    leak: float = 0.0
+    layer: Text | None = None
+    layer_side: Side = "input"
+    layout: Layout = "nchw"
+    training_leak: Share = 0.0
+    leak: Share = 0.0
 
-    layer_normalise: ClassVar[str] = "minmax"
-
-    def __post_init__(self) -> None:
-        check_choice("layer_side", self.layer_side, Side)
-        check_choice("layout", self.layout, Layout)
-        super().__post_init__()
+    layer_normalise: ClassVar[Normalise] = "minmax"
 
     @property
-    def default_normalise(self) -> str:
+    def default_normalise(self) -> Normalise:
         return "max" if self.layer is None else self.layer_normalise
 
     @property

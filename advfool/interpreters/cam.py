@@ -12,6 +12,8 @@ from advfool.interpreters.base import LayerInterpreter
 from advfool.interpreters.tracing.recording import Recording
 from advfool.interpreters.tracing.sites import Site
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import Normalise
+from advfool.utilities.kinds import Positive
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class CAM(LayerInterpreter):
         AdvfoolError: no layer is given.
     """
 
-    layer_normalise: ClassVar[str] = "max"
+    layer_normalise: ClassVar[Normalise] = "max"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +76,7 @@ class GradCAMPlusPlus(CAM):
     Source: Chattopadhay et al. 2018, eqs. 8 and 19.
     """
 
-    stabiliser: float = 1e-6
+    stabiliser: Positive = 1e-6
 
     def combine(
         self, activation: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"]

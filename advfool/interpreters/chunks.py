@@ -7,22 +7,7 @@ from torch import Tensor
 
 from advfool.interpreters.tracing.recording import Recording
 from advfool.interpreters.tracing.threads import lock_of
-from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.random import random_state, set_random_state
-
-
-def check_count(name: str, value: int) -> None:
-    """Check that a number is at least 1.
-
-    Args:
-        name: the setting's name, for the message.
-        value: the number.
-
-    Raises:
-        AdvfoolError: the number is below 1.
-    """
-    if value < 1:
-        raise AdvfoolError(f"{name} must be at least 1, got {value}.")
 
 
 def bounded_sum(

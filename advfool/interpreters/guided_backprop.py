@@ -4,10 +4,11 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Len
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -15,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 from advfool.interpreters.base import LayerInterpreter
 from advfool.interpreters.gradient import SimpleGrad
 from advfool.interpreters.tracing.recording import Recording, record
-from advfool.utilities.errors import AdvfoolError
 
 Guided = Literal["relu", "relu6"]
 
@@ -37,13 +37,7 @@ class GuidedBackprop(LayerInterpreter):
     Source: Springenberg et al. 2015, Section 3.4.
     """
 
-    guided: Sequence[str] = ("relu",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        unknown = set(self.guided) - set(get_args(Guided))
-        if unknown:
-            raise AdvfoolError(f"guided: expected {', '.join(get_args(Guided))}, got {', '.join(sorted(unknown))}.")
+    guided: Annotated[Sequence[Guided], Len(1)] = ("relu",)
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
         inner = SimpleGrad(self.layer, self.layer_side, self.layout, normalise=self.normalise)

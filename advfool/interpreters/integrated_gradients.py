@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Len
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from advfool.interpreters.base import LayerInterpreter
-from advfool.interpreters.chunks import bounded_sum, check_count
+from advfool.interpreters.chunks import bounded_sum
 from advfool.interpreters.tracing.recording import Recording, record
 from advfool.interpreters.tracing.sites import Site
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,9 @@ class IntegratedGradients(LayerInterpreter):
     Source: Sundararajan et al. 2017, eqs. 1 and 3.
     """
 
-    steps: int = 16
-    baseline: float | Sequence[float] = 0.0
-    chunk: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("steps", self.steps)
-        check_count("chunk", self.chunk)
+    steps: Count = 16
+    baseline: float | Annotated[Sequence[float], Len(1)] = 0.0
+    chunk: Count = 4
 
     @property
     def signed(self) -> bool:

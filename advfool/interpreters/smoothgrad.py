@@ -7,10 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from advfool.interpreters.base import Interpreter
-from advfool.interpreters.chunks import bounded_sum, check_count
+from advfool.interpreters.chunks import bounded_sum
 from advfool.interpreters.gradient import SimpleGrad
 from advfool.interpreters.tracing.recording import Recording
-from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import Normalise
+from advfool.utilities.kinds import Count, NonNegative, Seed
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,15 @@ class SmoothGrad(Interpreter):
     """
 
     interpreter: Interpreter = SimpleGrad()
-    samples: int = 16
-    std: float = 0.1
+    samples: Count = 16
+    std: NonNegative = 0.1
     relative: bool = False
-    seed: int = 0
-    chunk: int = 4
+    seed: Seed = 0
+    chunk: Count = 4
     fresh: bool = False
 
-    def __post_init__(self) -> None:
-        check_count("samples", self.samples)
-        check_count("chunk", self.chunk)
-        if self.std < 0:
-            raise AdvfoolError(f"std must not be negative, got {self.std}.")
-        super().__post_init__()
-
     @property
-    def default_normalise(self) -> str:
+    def default_normalise(self) -> Normalise:
         return self.interpreter.normalisation
 
     @property

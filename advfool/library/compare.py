@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.comparison import Results, compare_networks
-from advfool.evaluation.paired import NETWORKS
+from advfool.evaluation.paired import NETWORKS, Target
 from advfool.evaluation.setup import AOPCSettings, Settings, Setup
 from advfool.evaluation.summary import summarise
 from advfool.evaluation.writing import write_results
@@ -25,8 +25,10 @@ from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.explain import explain
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
 from advfool.models.weights import write_weights
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import WEIGHTS
+from advfool.utilities.kinds import Accelerator, Count, Names, Seed, Size, Text
 from advfool.utilities.runtime import quieten
 
 
@@ -97,25 +99,26 @@ class ComparisonResult:
         return place
 
 
+@checked
 def compare(
     original: nn.Module,
     manipulated: nn.Module,
     dataset: object,
-    interpreters: Sequence[str | Interpreter] = ("gradcam", "lrp_t", "simplegrad_t"),
-    fooling: str | Fooling = "location",
+    interpreters: Sequence[Text | Interpreter] = ("gradcam", "lrp_t", "simplegrad_t"),
+    fooling: Text | Fooling = "location",
     *,
-    layer: str | None = None,
-    target: str = "label",
+    layer: Text | None = None,
+    target: Target = "label",
     selection: object = None,
     test: object = None,
     groups: Sequence[Hashable] | Int[Tensor, "n"] | None = None,
-    classes: Sequence[str] | None = None,
-    output: str | int | None = None,
-    batch_size: int = 64,
-    fsr_images: int | None = None,
-    aopc_images: int = 0,
-    seed: int = 0,
-    accelerator: str = "auto",
+    classes: Names | None = None,
+    output: Text | int | None = None,
+    batch_size: Count = 64,
+    fsr_images: Count | None = None,
+    aopc_images: Size = 0,
+    seed: Seed = 0,
+    accelerator: Accelerator = "auto",
     progress: bool = False,
 ) -> ComparisonResult:
     """Compare an original with a manipulated network on test images: accuracy, heatmaps, success of the fooling.

@@ -1,20 +1,22 @@
 """Fools the heatmaps of a network: `advfool.fool`."""
 
-import math
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Len
 from jaxtyping import Int
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble
+from advfool.evaluation.paired import Target
 from advfool.evaluation.setup import AOPCSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
@@ -25,7 +27,9 @@ from advfool.training.callbacks import DivergenceGuard, StepProgressBar
 from advfool.training.finetune import finetune
 from advfool.training.preserve import CrossEntropy, Distillation, Preserve
 from advfool.training.settings import Training
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Accelerator, Count, Names, NonNegative, Positive, Seed, Share, Size, Text
 from advfool.utilities.runtime import keep_freed_memory, quieten
 
 
@@ -42,36 +46,37 @@ class FoolingResult(ComparisonResult):
     """
 
 
+@checked
 def fool(
     model: nn.Module,
     dataset: object,
-    interp: str | Interpreter = "gradcam",
-    fooling: str | Fooling = "location",
+    interp: Text | Interpreter = "gradcam",
+    fooling: Text | Fooling = "location",
     *,
-    layer: str | None = None,
-    steps: int = 600,
-    fool_weight: float = 4.0,
-    lr: float = 1e-3,
-    preserve: str | Preserve = "distillation",
-    temperature: float = 4.0,
-    target: str = "label",
-    train_target_top: int | None = None,
-    trainable: Sequence[str] | None = None,
+    layer: Text | None = None,
+    steps: Count = 600,
+    fool_weight: NonNegative = 4.0,
+    lr: Positive = 1e-3,
+    preserve: Literal["distillation", "cross_entropy"] | Preserve = "distillation",
+    temperature: Positive = 4.0,
+    target: Target = "label",
+    train_target_top: Count | None = None,
+    trainable: Annotated[Names, Len(1)] | None = None,
     selection: object = None,
     test: object = None,
     groups: Sequence[Hashable] | Int[Tensor, "n"] | None = None,
-    classes: Sequence[str] | None = None,
-    output: str | int | None = None,
-    evaluate_with: Sequence[str | Interpreter] = (),
-    batch_size: int = 32,
-    workers: int = 0,
-    validations: int = 6,
-    max_accuracy_drop: float = 0.1,
-    fsr_images: int | None = None,
-    aopc_images: int = 0,
-    clip: float | None = None,
-    seed: int = 0,
-    accelerator: str = "auto",
+    classes: Names | None = None,
+    output: Text | int | None = None,
+    evaluate_with: Sequence[Text | Interpreter] = (),
+    batch_size: Count = 32,
+    workers: Size = 0,
+    validations: Count = 6,
+    max_accuracy_drop: Share = 0.1,
+    fsr_images: Count | None = None,
+    aopc_images: Size = 0,
+    clip: Positive | None = None,
+    seed: Seed = 0,
+    accelerator: Accelerator = "auto",
     progress: bool = True,
 ) -> FoolingResult:
     """Fine-tune a copy of a network so that its heatmaps lie while its accuracy stays, and measure both.
@@ -135,10 +140,7 @@ def fool(
     >>> sorted(result.heatmaps(images[:2]))
     ['manipulated', 'original']
     """
-    _check_counts(steps=steps, validations=validations, batch_size=batch_size)
-    if not 0 <= fool_weight < math.inf:
-        raise AdvfoolError(f"fool_weight is the weight of the fooling penalty, from 0 up, got {fool_weight!r}.")
-    Settings(target, seed, fsr_images)  # an error about a value comes before any work
+    chosen = chosen_fooling(fooling)  # an error about a value comes before any work
     pl.seed_everything(seed, workers=True, verbose=False)
     original = copy_of_classifier(model, output)
     data = prepare_data(original, dataset, selection, test, groups, classes, seed, batch_size, workers)
@@ -147,7 +149,7 @@ def fool(
     settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc)
     interpreters = chosen_interpreters([interp, *evaluate_with], original, shape, layer)
     name = type(model).__name__
-    setup = assemble(data, original, interpreters, chosen_fooling(fooling), settings, model=name, target_layer=layer)
+    setup = assemble(data, original, interpreters, chosen, settings, model=name, target_layer=layer)
     training = Training(
         preserve=_preserve(preserve, temperature, data.has_labels),
         optimizer=partial(torch.optim.Adam, lr=lr),
@@ -204,8 +206,6 @@ def _preserve(preserve: str | Preserve, temperature: float, has_labels: bool) ->
         "distillation": Distillation(temperature, name="distillation"),
         "cross_entropy": CrossEntropy(name="cross_entropy"),
     }
-    if preserve not in known:
-        raise AdvfoolError(f"preserve must be one of {', '.join(known)} or a Preserve object, got {preserve!r}.")
     if preserve == "cross_entropy" and not has_labels:
         raise AdvfoolError(
             "preserve=cross_entropy needs labels, which the data set lacks. Use preserve='distillation'."
@@ -237,9 +237,3 @@ def _trainer(
         enable_progress_bar=progress,
         callbacks=[*callbacks, StepProgressBar()] if progress else callbacks,
     )
-
-
-def _check_counts(**given: int) -> None:
-    for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise AdvfoolError(f"{name} must be a whole number of at least 1, got {value!r}.")

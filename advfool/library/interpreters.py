@@ -9,10 +9,12 @@ from advfool.data.samples import InputFormat
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.target_layers import find_target_layer
+from advfool.utilities.checking import checked
 from advfool.utilities.config import build_named, named_config, names_in
 from advfool.utilities.errors import AdvfoolError
 
 
+@checked
 def list_interpreters(pattern: str = "*") -> list[str]:
     """List the names of the interpreters, for `interp=` and `interpreters=`.
 
@@ -22,6 +24,7 @@ def list_interpreters(pattern: str = "*") -> list[str]:
     return names_in("interp", pattern)
 
 
+@checked
 def list_foolings(pattern: str = "*") -> list[str]:
     """List the names of the foolings, for `fooling=`.
 
@@ -31,6 +34,7 @@ def list_foolings(pattern: str = "*") -> list[str]:
     return names_in("fooling", pattern)
 
 
+@checked
 def list_models(pattern: str = "*") -> list[str]:
     """List the names of the networks of the command line, for `model=`.
 

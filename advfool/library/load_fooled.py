@@ -8,14 +8,17 @@ from torch import nn
 
 from advfool.models.base import NetworkSource
 from advfool.models.weights import fit_weights, read_classes, read_weights
+from advfool.utilities.checking import checked
 from advfool.utilities.config import as_config, build, own_config_dirs
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, WEIGHTS
+from advfool.utilities.kinds import Text
 from advfool.utilities.stored import stored_file, stored_yaml
 from advfool.utilities.trust import Trust, named_in
 
 
-def load_fooled(folder: str | Path, model: nn.Module | None = None, allow: str | Sequence[str] = ()) -> nn.Module:
+@checked
+def load_fooled(folder: Text | Path, model: nn.Module | None = None, allow: Text | Sequence[Text] = ()) -> nn.Module:
     """Load the manipulated network of a finished run, of your own or of a stranger: the folder is read as data.
 
     Args:

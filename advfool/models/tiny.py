@@ -1,6 +1,7 @@
 """Tiny networks of the paper's three families, for images of 56x56 pixels on a CPU, made of torchvision's parts."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import nn
 from torchvision.models.densenet import DenseNet
@@ -8,7 +9,6 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import make_layers
 
 from advfool.models.base import NetworkSource
-from advfool.utilities.errors import AdvfoolError
 
 
 class VGGTiny(nn.Module):
@@ -97,12 +97,8 @@ class Tiny(NetworkSource):
         AdvfoolError: there is no such family.
     """
 
-    family: str = "resnet"
+    family: Literal["vgg", "resnet", "densenet"] = "resnet"
     pretrain: dict = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise AdvfoolError(f"model.family={self.family} is unknown; choose one of {', '.join(FAMILIES)}.")
 
     def create(self, num_classes: int) -> nn.Module:
         return FAMILIES[self.family](num_classes)

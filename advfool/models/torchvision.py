@@ -14,6 +14,7 @@ from advfool.data.samples import InputFormat
 from advfool.models.base import NetworkSource
 from advfool.models.hub import hub_weights
 from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.utilities.kinds import Text
 
 
 @dataclass
@@ -28,9 +29,10 @@ class Torchvision(NetworkSource):
         AdvfoolError: torchvision has no classifier of that name.
     """
 
-    arch: str = "resnet50"
+    arch: Text = "resnet50"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = torchvision.models.list_models(module=torchvision.models)
         if self.arch not in known:
             raise AdvfoolError(

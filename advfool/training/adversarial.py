@@ -10,9 +10,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from advfool.data.samples import ImageFormat, Sample
-from advfool.evaluation.attacks import check_ranges
 from advfool.training.preserve import Preserve
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, NonNegative
 
 
 class FreeAdversarialTraining(Callback):
@@ -39,9 +40,11 @@ class FreeAdversarialTraining(Callback):
     Source: Shafahi et al. 2019, Algorithm 1, where training loss and classification loss are one.
     """
 
-    def __init__(self, input: ImageFormat, epsilon: float, replays: int = 4, step: float | None = None) -> None:
+    @checked
+    def __init__(
+        self, input: ImageFormat, epsilon: NonNegative, replays: Count = 4, step: NonNegative | None = None
+    ) -> None:
         step = epsilon if step is None else step
-        check_ranges("attack=free", {"epsilon": (epsilon, 0), "step": (step, 0), "replays": (replays, 1)})
         self.input, self.epsilon, self.replays, self.step = input, epsilon, replays, step
         self.delta: Tensor | None = None  # in pixels, for each image of a batch
         self.batch: Sample | None = None  # the one being trained on

@@ -17,12 +17,15 @@ from advfool.data.samples import Sample, Samples, take
 from advfool.evaluation.paired import record_pair
 from advfool.interpreters.base import Interpreter
 from advfool.metrics import AOPC, FoolingSuccessRate, ImageMean
+from advfool.metrics.functional.flipping import Replacement
 from advfool.training.loggers import dashboards
 from advfool.training.module import FoolingModule
 from advfool.training.pictures import snapshots_picture
-from advfool.utilities.errors import AdvfoolError, Diverged
+from advfool.utilities.checking import checked
+from advfool.utilities.errors import Diverged
 from advfool.utilities.files import SNAPSHOTS
 from advfool.utilities.heatmaps import is_finite
+from advfool.utilities.kinds import Count, Share, Size, Text
 from advfool.utilities.roles import Role
 
 
@@ -43,7 +46,8 @@ class DivergenceGuard(Callback):
             two standard errors, so that a few unlucky images do not stop a run.
     """
 
-    def __init__(self, max_accuracy_drop: float = 0.1) -> None:
+    @checked
+    def __init__(self, max_accuracy_drop: Share = 0.1) -> None:
         self.max_accuracy_drop = max_accuracy_drop
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -68,9 +72,8 @@ class _EveryNValidations(Callback):
 
     role = Role.SHOWN
 
-    def __init__(self, every_n_validations: int | None = None) -> None:
-        if every_n_validations is not None and every_n_validations < 1:
-            raise AdvfoolError(f"every_n_validations must be at least 1, or null for never, got {every_n_validations}.")
+    @checked
+    def __init__(self, every_n_validations: Count | None = None) -> None:
         self.every_n_validations, self.validations = every_n_validations, 0
 
     @property
@@ -97,12 +100,22 @@ class MapMetrics(_EveryNValidations):
     Args:
         every_n_validations: how often; None: never.
         aopc_images: AOPC is measured on so many of the selection images.
-        aopc: settings of the AOPC.
+        steps: of the AOPC, regions that are replaced.
+        region: side of a region, in pixels.
+        replacement: `uniform` (noise), `mean`, `blur` or `zero`.
     """
 
-    def __init__(self, every_n_validations: int | None = None, aopc_images: int = 0, **aopc) -> None:
+    @checked
+    def __init__(
+        self,
+        every_n_validations: Count | None = None,
+        aopc_images: Size = 0,
+        steps: Count = 100,
+        region: Count = 9,
+        replacement: Replacement = "uniform",
+    ) -> None:
         super().__init__(every_n_validations)
-        self.aopc_images, self.aopc = aopc_images, aopc
+        self.aopc_images, self.aopc = aopc_images, {"steps": steps, "region": region, "replacement": replacement}
         self.metrics: dict[str, Metric] = {}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,8 +176,9 @@ class HeatmapSnapshots(_EveryNValidations):
     Source: Heo et al. 2019, Appendix C, Figures 7 to 10.
     """
 
+    @checked
     def __init__(
-        self, folder: str, every_n_validations: int | None = None, images: int = 4, all_interpreters: bool = False
+        self, folder: Text, every_n_validations: Count | None = None, images: Count = 4, all_interpreters: bool = False
     ) -> None:
         super().__init__(every_n_validations)
         self.folder, self.images, self.all_interpreters = Path(folder), images, all_interpreters

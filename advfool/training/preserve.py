@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from advfool.utilities.checking import check_fields
+from advfool.utilities.kinds import Positive
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preserve(ABC):
@@ -24,6 +27,9 @@ class Preserve(ABC):
     name: str = ""
     needs_labels: ClassVar[bool] = False
     needs_original: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def __call__(
@@ -67,7 +73,7 @@ class Distillation(Preserve):
     Source: Hinton, Vinyals, Dean 2015, Sections 2 and 2.1.
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     needs_original: ClassVar[bool] = True
 
     def __call__(

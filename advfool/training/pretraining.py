@@ -19,6 +19,8 @@ from advfool.data.samples import Sample
 from advfool.models.base import NetworkSource
 from advfool.models.weights import read_weights, write_weights
 from advfool.training.adversarial import FreeAdversarialTraining
+from advfool.utilities.checking import check_fields
+from advfool.utilities.kinds import Count, NonNegative, Positive, Seed, Share
 from advfool.utilities.runtime import keep_freed_memory, threads
 
 log = logging.getLogger(__name__)
@@ -41,14 +43,17 @@ class Recipe:
         replays: while training adversarially, steps on each batch.
     """
 
-    epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.05
-    seed: int = 0
-    epsilon: float | None = None
-    replays: int = 1
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: NonNegative = 0.05
+    label_smoothing: Share = 0.05
+    seed: Seed = 0
+    epsilon: NonNegative | None = None
+    replays: Count = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def pretrain(

@@ -1,17 +1,21 @@
 """How a network is fine-tuned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Len
 from torch.optim import Optimizer
 
 from advfool.evaluation.setup import Setup
-from advfool.foolings.base import CompositeFooling
+from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.training.preserve import Distillation, Preserve
+from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, Names, NonNegative, Share
 
 
 @dataclass(frozen=True)
@@ -39,27 +43,38 @@ class Training:
     preserve: Preserve = field(default_factory=Distillation)
     optimizer: Callable[..., Optimizer] = partial(torch.optim.Adam, lr=1e-3)
     scheduler: Callable | None = None
-    fool_weight: float = 1.0
-    train_target_top: int | None = None
-    mix: float = 0.0
-    trainable: Sequence[str] | None = None
-    drop_weight: float = 5.0
-    select: str = "best"
+    fool_weight: NonNegative = 1.0
+    train_target_top: Count | None = None
+    mix: Share = 0.0
+    trainable: Annotated[Names, Len(1)] | None = None
+    drop_weight: NonNegative = 5.0
+    select: Literal["best", "last"] = "best"
     cache_original: bool = True
     cache: Path = Path("~/.cache/advfool")
 
     def __post_init__(self) -> None:
-        if self.select not in ("best", "last"):
-            raise AdvfoolError(f"select must be 'best' or 'last', got {self.select!r}.")
-        if self.train_target_top is not None and self.train_target_top < 1:
-            raise AdvfoolError(f"train_target_top must be at least 1 or null, got {self.train_target_top}.")
-        if not 0 <= self.mix <= 1:
-            raise AdvfoolError(f"mix is a share of the batch, from 0 to 1, got {self.mix}.")
+        check_fields(self)
 
     def check(self, setup: Setup) -> None:
         """Raise an AdvfoolError where these settings and the run's contradict each other."""
-        fooling, target = setup.fooling, setup.settings.target
+        self.check_with(setup.fooling, setup.settings.target, len(setup.data.classes))
+
+    def check_with(self, fooling: Fooling, target: str, classes: int) -> None:
+        """Check these settings before a network is built.
+
+        Args:
+            fooling: what the heatmaps are trained to show.
+            target: the class that is explained, `label` or `predicted`.
+            classes: number of the network's classes.
+
+        Raises:
+            AdvfoolError: settings contradict each other.
+        """
         composites = isinstance(fooling, CompositeFooling)
+        if self.train_target_top and self.train_target_top > classes:
+            raise AdvfoolError(
+                f"train_target_top={self.train_target_top}: the network has {classes} classes. Use at most {classes}."
+            )
         if self.mix and composites:
             raise AdvfoolError(f"mix={self.mix}: composites cannot be blended. Use mix=0 with fooling={fooling.name}.")
         if self.train_target_top and composites:

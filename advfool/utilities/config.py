@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError, nearest
 from advfool.utilities.stored import stored_yaml
 
@@ -30,6 +31,7 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
+@checked
 def register(folder: str | Path) -> None:
     """Make the YAML files of a folder known by their names, as `--config-dir` does on the command line.
 
@@ -165,7 +167,10 @@ def refuse_unknown(of: str, settings: Mapping[Any, object], node: DictConfig) ->
     """Raise an AdvfoolError that names the known settings, where one is given that the node does not have."""
     if unknown := [str(key) for key in settings if key not in node]:
         known = [str(key) for key in node if key not in ("_target_", "name")]
-        raise AdvfoolError(f"{of} has no setting {', '.join(unknown)}. It has: {', '.join(known)}.")
+        near = nearest(unknown[0], known, 1)
+        raise AdvfoolError(
+            f"{of} has no setting {', '.join(unknown)}. It has: {', '.join(known)}. Close to {unknown[0]}: {near}."
+        )
 
 
 def _interpreters(entries: object, *, _parent_: DictConfig) -> DictConfig:

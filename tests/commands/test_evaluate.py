@@ -114,7 +114,7 @@ def test_two_state_dicts_without_a_run(trained, tmp_path):
         ),
         (["manipulated=/no.safetensors"], "error: evaluate: expected manipulated weights '/no.safetensors'"),
         (["run=RUN", "seed=1"], "The original network is not the one that"),
-        (["run=RUN", "fsr_images=0"], "error: fsr_images must be at least 1, or null for all test images, got 0."),
+        (["run=RUN", "fsr_images=0"], "error: fsr_images must be a whole number of at least 1, or null, got 0."),
         (
             ["run=RUN", "aopc.interpreters=[ig]"],
             "error: aopc.interpreters must be a list of those evaluated with (lrp_t,",

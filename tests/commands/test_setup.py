@@ -42,7 +42,7 @@ def test_a_fooling_takes_the_datas_pair_where_it_names_no_class(cache, digits):
 def test_a_pair_is_two_classes(cache, pair):
     from advfool.evaluation.assembly import with_classes
 
-    with pytest.raises(AdvfoolError, match="data.pair"):
+    with pytest.raises(AdvfoolError, match="^pair must be two classes, by index or name, or None, got"):
         with_classes(Active(), DigitsModule(FORMAT, cache, pair=pair))
 
 

@@ -192,22 +192,22 @@ def test_numeric_folder_names_can_be_mapped(tmp_path):
 
 
 def test_bad_options(photo_folder):
-    with pytest.raises(AdvfoolError, match="data.limit_test must be at least 1, got 0"):
+    with pytest.raises(AdvfoolError, match="limit_test must be a whole number of at least 1, or None, got 0"):
         module(photo_folder, limit_test=0)
-    with pytest.raises(AdvfoolError, match="data.size must be one of full, 320px, 160px, got '100px'"):
+    with pytest.raises(AdvfoolError, match="size must be one of full, 320px, 160px, got '100px'"):
         module(photo_folder, Imagenette, size="100px")
-    with pytest.raises(AdvfoolError, match="data.batch_size must be at least 1, got 0"):
+    with pytest.raises(AdvfoolError, match="batch_size must be a whole number of at least 1, got 0"):
         module(photo_folder, batch_size=0)
-    with pytest.raises(AdvfoolError, match="data.subset must be 'balanced' or 'random', got 'all'"):
+    with pytest.raises(AdvfoolError, match="subset must be one of balanced, random, got 'all'"):
         module(photo_folder, subset="all")
-    with pytest.raises(AdvfoolError, match="data.val_fraction must lie between 0 and 1, got 2"):
+    with pytest.raises(AdvfoolError, match="val_fraction must be a number above 0 and below 1, got 2"):
         module(photo_folder, val_fraction=2)
     for scale in ((0.5,), (0.9, 0.5), (0, 1), (0.5, 2), (float("nan"), 1)):
-        with pytest.raises(AdvfoolError, match="data.crop_scale must be two fractions"):
+        with pytest.raises(AdvfoolError, match="crop_scale must be .smallest, largest. share"):
             module(photo_folder, crop_scale=scale)
-    with pytest.raises(AdvfoolError, match="data.selection_limit must be at least 1, got 0"):
+    with pytest.raises(AdvfoolError, match="selection_limit must be a whole number of at least 1, got 0"):
         module(photo_folder, selection_limit=0)
-    with pytest.raises(AdvfoolError, match="data.limit_train must be a whole number, got True"):
+    with pytest.raises(AdvfoolError, match="limit_train must be a whole number of at least 1, or None, got True"):
         module(photo_folder, limit_train=True)
 
 

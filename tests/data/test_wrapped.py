@@ -286,8 +286,11 @@ UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
             lambda: wrap((IMAGES / 0, LABELS)),
             r"^dataset: expected finite images, got NaN or infinite values at position \d+\.$",
         ),
-        (lambda: wrap((IMAGES, LABELS), workers=-1), r"^data\.workers must be at least 0, got -1"),
-        (lambda: wrap((IMAGES, LABELS), batch_size=True), r"^data\.batch_size must be a whole number, got True\.$"),
+        (lambda: wrap((IMAGES, LABELS), workers=-1), r"^workers must be a whole number of at least 0, got -1"),
+        (
+            lambda: wrap((IMAGES, LABELS), batch_size=True),
+            r"^batch_size must be a whole number of at least 1, got True\.$",
+        ),
         (lambda: wrap("photos"), r"^dataset: expected a data set, .*, got str\. For a folder give torchvision"),
         (lambda: wrap(Longer(pairs())), r"^dataset, position 20: there is no such item, although .* length is 21"),
         (lambda: wrap(IMAGES.to_sparse()), r"^dataset: expected dense images .* layout torch\.sparse_coo"),
@@ -297,7 +300,7 @@ UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
         (lambda: wrap((IMAGES, LABELS), classes=0), r"^classes: expected a number from 1 up, or a list .*, got 0\.$"),
         (lambda: wrap((IMAGES, LABELS), classes="abcd"), r"^classes: expected a number .*, got 'abcd'\.$"),
         (lambda: wrap((IMAGES, LABELS + 2**40)), r"^dataset: expected labels that are indices .*, got 1099511627779\."),
-        (lambda: wrap((IMAGES, LABELS), batch_size=0), r"^data\.batch_size must be at least 1, got 0"),
+        (lambda: wrap((IMAGES, LABELS), batch_size=0), r"^batch_size must be a whole number of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_wrapped(build, message):

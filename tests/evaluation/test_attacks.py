@@ -197,10 +197,10 @@ def test_adversarial_accuracy_is_that_of_all_images_at_once():
     ("settings", "message"),
     [
         ({"norm": "l1"}, "^norm must be one of linf, l2, got 'l1'.$"),
-        ({"epsilon": -1}, "^PGD: epsilon must be at least 0, got -1.$"),
-        ({"step": float("nan")}, "^PGD: step must be at least 0, got nan.$"),
-        ({"steps": -1}, "^PGD: steps must be at least 0, got -1.$"),
-        ({"restarts": 0}, "^PGD: restarts must be at least 1, got 0.$"),
+        ({"epsilon": -1}, "^epsilon must be a number of at least 0, got -1.$"),
+        ({"step": float("nan")}, "^step must be a number of at least 0, got nan.$"),
+        ({"steps": -1}, "^steps must be a whole number of at least 0, got -1.$"),
+        ({"restarts": 0}, "^restarts must be a whole number of at least 1, got 0.$"),
         ({"restarts": 2, "random_start": False}, "^PGD: restarts=2 without a random start are all the same. Use"),
     ],
 )

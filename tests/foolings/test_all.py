@@ -213,41 +213,41 @@ def test_a_reference_of_another_shape_is_refused_with_both(fooling):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: TopK(interval=[0.3, 0]), "fooling.interval must be [lowest, highest] test loss, got [0.3, 0]."),
-        (lambda: TopK(interval=[0.3]), "fooling.interval must be [lowest, highest] test loss, got [0.3]."),
+        (lambda: TopK(interval=[0.3, 0]), "interval must be [lowest, highest] test loss, got [0.3, 0]."),
+        (lambda: TopK(interval=[0.3]), "interval must be [lowest, highest] test loss, got [0.3]."),
         (
             lambda: Location(interval=[0, math.nan]),
-            "fooling.interval must be [lowest, highest] test loss, got [0, nan].",
+            "interval must be [lowest, highest] test loss, got [0, nan].",
         ),
-        (lambda: TopK(k=0), "fooling.k is a percentage of the map's positions, above 0 to 100, got 0."),
-        (lambda: TopK(k=101), "fooling.k is a percentage of the map's positions, above 0 to 100, got 101."),
-        (lambda: TopK(k=math.nan), "fooling.k is a percentage of the map's positions, above 0 to 100, got nan."),
-        (lambda: TopK(p=3), "fooling.p must be one of 1, 2, got 3."),
-        (lambda: CenterMass(test_norm=0), "fooling.test_norm must be one of 1, 2, got 0."),
-        (lambda: Location(inside=1), "fooling.inside must be one of 0, -1, got 1."),
+        (lambda: TopK(k=0), "k must be a percentage of the map's positions, above 0 to 100, got 0."),
+        (lambda: TopK(k=101), "k must be a percentage of the map's positions, above 0 to 100, got 101."),
+        (lambda: TopK(k=math.nan), "k must be a percentage of the map's positions, above 0 to 100, got nan."),
+        (lambda: TopK(p=3), "p must be one of 1, 2, got 3."),
+        (lambda: CenterMass(test_norm=0), "test_norm must be one of 1, 2, got 0."),
+        (lambda: Location(inside=1), "inside must be one of 0, -1, got 1."),
         (
             lambda: Location(box=[0, 0, 1.2, 1]),
-            "fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got "
-            "[0, 0, 1.2, 1].",
+            "box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, or None, "
+            "got [0, 0, 1.2, 1].",
         ),
         (
             lambda: Location(box=[0.5, 0, 0.5, 1]),
-            "fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got "
-            "[0.5, 0, 0.5, 1].",
+            "box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, or None, "
+            "got [0.5, 0, 0.5, 1].",
         ),
         (
             lambda: Location(box=[0, 0, 1]),
-            "fooling.box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, got "
-            "[0, 0, 1].",
+            "box must be [top, left, bottom, right] as fractions of the image's sides, from 0 to 1, or None, "
+            "got [0, 0, 1].",
         ),
         (
             lambda: Location(mask="edge"),
             "fooling.mask must be 'frame', 'corner' or a picture file (white: where the relevance shall go), got "
             "'edge': [Errno 2] No such file or directory: 'edge'.",
         ),
-        (lambda: Active(train=0), "fooling.train must be at least 1, got 0."),
-        (lambda: Active(test=-3), "fooling.test must be at least 1, got -3."),
-        (lambda: Active(batch_size=0), "fooling.batch_size must be at least 1, got 0."),
+        (lambda: Active(train=0), "train must be a whole number of at least 1, got 0."),
+        (lambda: Active(test=-3), "test must be a whole number of at least 1, got -3."),
+        (lambda: Active(batch_size=0), "batch_size must be a whole number of at least 1, got 0."),
     ],
 )
 def test_bad_options(build, message):

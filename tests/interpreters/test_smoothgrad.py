@@ -63,9 +63,9 @@ def test_smoothgrad_without_noise_is_the_interpreter():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(AdvfoolError, match="samples must be at least 1, got 0"):
+    with pytest.raises(AdvfoolError, match="samples must be a whole number of at least 1, got 0"):
         SmoothGrad(samples=0)
-    with pytest.raises(AdvfoolError, match="chunk must be at least 1, got 0"):
+    with pytest.raises(AdvfoolError, match="chunk must be a whole number of at least 1, got 0"):
         IntegratedGradients(chunk=0)
-    with pytest.raises(AdvfoolError, match="std must not be negative, got -1"):
+    with pytest.raises(AdvfoolError, match="std must be a number of at least 0, got -1.0"):
         SmoothGrad(std=-1.0)

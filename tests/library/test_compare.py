@@ -101,7 +101,7 @@ def test_without_labels_the_originals_predictions_are_explained():
         ({"interpreters": ["gradcam", "gradcam"]}, "interpreters: two have the name 'gradcam'"),
         ({"fooling": "nothing"}, "There is no fooling 'nothing'. Close to it: "),
         ({"layer": "nothing"}, "nothing"),
-        ({"target": "nothing"}, "target must be 'label' or 'predicted', got 'nothing'"),
+        ({"target": "nothing"}, "target must be one of label, predicted, got 'nothing'"),
         ({"dataset": torch.randn(40, 2, 8, 8)}, "Sequential cannot take images of 2x8x8"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

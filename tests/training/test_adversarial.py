@@ -230,9 +230,9 @@ def test_what_cannot_be_trained_is_refused_before_the_training(values, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epsilon": -0.1}, "^attack=free: epsilon must be at least 0, got -0.1.$"),
-        ({"step": float("inf")}, "^attack=free: step must be at least 0, got inf.$"),
-        ({"replays": 0}, "^attack=free: replays must be at least 1, got 0.$"),
+        ({"epsilon": -0.1}, "^epsilon must be a number of at least 0, got -0.1.$"),
+        ({"step": float("inf")}, "^step must be a number of at least 0, or None, got inf.$"),
+        ({"replays": 0}, "^replays must be a whole number of at least 1, got 0.$"),
     ],
 )
 def test_settings_of_the_training_that_cannot_be(settings, message):

@@ -10,7 +10,8 @@ from torch import Tensor
 from advfool.interpreters.lrp.linear_rules import AlphaBeta, Epsilon, Flat, Gamma, ZBox, ZPlus
 from advfool.interpreters.lrp.operations import Key
 from advfool.interpreters.lrp.rules import Norm, Pass, Route, Rule, Sum
-from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.checking import check_fields
+from advfool.utilities.errors import AdvfoolError
 
 BatchNorm = Literal["fold", "pass"]
 Rules = tuple[tuple[Key, Rule], ...] | Mapping[Key, Rule | str]
@@ -40,11 +41,11 @@ class Composite:
     first: Rule | None = None
     sum: Rule = Sum()
     average: Rule = Norm()
-    batchnorm: str = "fold"
+    batchnorm: BatchNorm = "fold"
     rules: Rules = ()
 
     def __post_init__(self) -> None:
-        check_choice("batchnorm", self.batchnorm, BatchNorm)
+        check_fields(self)
         object.__setattr__(self, "rules", tuple((_key(key), _rule(rule)) for key, rule in _pairs(self.rules)))
 
     @property

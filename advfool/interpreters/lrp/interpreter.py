@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Len
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from advfool.interpreters.lrp.operations import Key
 from advfool.interpreters.lrp.propagation import Propagation
 from advfool.interpreters.lrp.rules import Rule
 from advfool.interpreters.tracing.recording import Recording
-from advfool.utilities.errors import check_choice
+from advfool.utilities.kinds import Positive, Text
 
 Start = Literal["logit", "one"]
 
@@ -47,19 +48,17 @@ class LRP(LayerInterpreter):
     Source: Bach et al. 2015; the composite of Heo et al. 2019, Section 4.1 (Lapuschkin et al. 2017).
     """
 
-    composite: str | Composite = "epsilon_plus"
-    epsilon: float = 0.01
-    stabiliser: float = 1e-6
-    batchnorm: str = "fold"
-    start: str = "logit"
+    composite: Text | Composite = "epsilon_plus"
+    epsilon: Positive = 0.01
+    stabiliser: Positive = 1e-6
+    batchnorm: BatchNorm = "fold"
+    start: Start = "logit"
     rules: Mapping[Key, str | Rule] | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
+    mean: Annotated[Sequence[float], Len(1)] | None = None
+    std: Annotated[Sequence[Positive], Len(1)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("start", self.start, Start)
-        check_choice("batchnorm", self.batchnorm, BatchNorm)
         _ = self.walk  # raises the errors of unknown composites and rules
 
     @property

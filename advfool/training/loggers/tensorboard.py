@@ -8,6 +8,7 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from advfool.training.loggers.base import Dashboard, ReportWriter, require, scalars
+from advfool.utilities.kinds import Text
 
 
 class TensorBoard(Dashboard, TensorBoardLogger):
@@ -21,7 +22,7 @@ class TensorBoard(Dashboard, TensorBoardLogger):
         AdvfoolError: tensorboard is not installed.
     """
 
-    def __init__(self, folder: str, **kwargs) -> None:
+    def __init__(self, folder: Text, **kwargs) -> None:
         require("tensorboard")
         super().__init__(folder, name="", version="tensorboard", default_hp_metric=False, **kwargs)
 

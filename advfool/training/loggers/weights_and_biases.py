@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow.parquet as pq
 from pytorch_lightning.loggers import WandbLogger
@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from advfool.training.loggers.base import Dashboard, ReportWriter, require, scalars
 from advfool.utilities.files import METRICS, PER_IMAGE, STATUS, WEIGHTS
+from advfool.utilities.kinds import Text
 from advfool.utilities.stored import free_path, stored_bytes
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ class Wandb(Dashboard, WandbLogger):
 
     def __init__(
         self,
-        folder: str,
-        resume: str | None = None,
-        group: str | None = None,
+        folder: Text,
+        resume: Text | None = None,
+        group: Text | None = None,
         tags: Sequence[str | None] = (),
-        mode: str | None = None,
-        project: str = "advfool",
+        mode: Literal["online", "offline", "disabled"] | None = None,
+        project: Text = "advfool",
         **kwargs,
     ) -> None:
         require("wandb")

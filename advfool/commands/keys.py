@@ -1,0 +1,296 @@
+"""The keys of each command's configuration, and what each of them is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from annotated_types import Len
+
+from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.utilities.kinds import Count, Names, NonNegative, Positive, Seed, Size, SomeClass, Text, Words
+from advfool.utilities.roles import Role
+from advfool.utilities.trust import SPECIAL
+
+Mark = TypeVar("Mark")
+Node = Any  # a node of the configuration with keys of its own
+SETTING, NAME, SHOWN, PLACE, SOURCE = Role.SETTING, Role.NAME, Role.SHOWN, Role.PLACE, Role.SOURCE
+
+
+@dataclass(frozen=True)
+class Builds:
+    """Mark a node that describes an object: `_target_` names its class, the other keys are arguments.
+
+    Args:
+        kind: dotted name of the class that it has to be of.
+        optional: whether null stands for none.
+        partial: whether it is built later, from further arguments (`_partial_: true`).
+        given: arguments that the command adds.
+        default: the class where the node names none.
+    """
+
+    kind: str
+    optional: bool = False
+    partial: bool = False
+    given: tuple[str, ...] = ()
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Each:
+    """Mark a node that holds nodes of objects by name, each of them or all null for none.
+
+    Args:
+        kind: dotted name of the class that they have to be of.
+        shown: what a message calls the node; None: its key.
+    """
+
+    kind: str
+    shown: str | None = None
+
+
+@dataclass(frozen=True)
+class TakenBy:
+    """Mark a node whose values become arguments of a constructor.
+
+    Args:
+        kind: dotted name of the constructor.
+        given: arguments that the command adds.
+        nested: a key with some of the same arguments, or null.
+    """
+
+    kind: str
+    given: tuple[str, ...] = ()
+    nested: str | None = None
+
+
+Optimizer = Annotated[
+    Node, Builds("torch.optim.Optimizer", partial=True, given=("params",), default="torch.optim.Adam")
+]
+Scheduler = Annotated[
+    Node, Builds("torch.optim.lr_scheduler.LRScheduler", optional=True, partial=True, given=("optimizer",))
+]
+Trainer = Annotated[
+    Node,
+    Builds("pytorch_lightning.Trainer", given=("callbacks", "logger"), default="pytorch_lightning.Trainer"),
+]
+AOPC = Annotated[Node, TakenBy("advfool.evaluation.setup.AOPCSettings", given=("seed",))]
+Callbacks = Each("pytorch_lightning.Callback")
+Interpreters = Annotated[Node, Each("advfool.interpreters.Interpreter", shown="evaluate_with: ")]
+Preserve = Annotated[Node, Builds("advfool.training.preserve.Preserve")]
+EvaluateWith = Annotated[Sequence[Text | Mapping[Text, Any]], Words("a list of names, e.g. [gradcam,lrp_t]")]
+Imports = Annotated[Sequence[Text], Words("a list of modules")]
+
+
+@dataclass
+class Table4:
+    """One cell of the paper's Table 4."""
+
+    lr: Positive
+    fool_weight: NonNegative
+
+
+@dataclass
+class Noise:
+    """How the parameter noise of an experiment is measured."""
+
+    levels: Annotated[Sequence[NonNegative], Len(1)]
+    draws: Count
+    images: Count | None
+
+
+@dataclass
+class Attack:
+    """How an experiment attacks images."""
+
+    images: Count | None
+    epsilon: NonNegative
+    step: NonNegative
+    steps: Size
+
+
+@dataclass
+class Measures:
+    """What an experiment measures on finished runs."""
+
+    aopc: AOPC
+    noise: Annotated[Node, TakenBy("advfool.commands.keys.Noise")]
+    plain: Mapping[str, Any]
+    pgd: Annotated[Node, TakenBy("advfool.commands.keys.Attack")]
+
+
+@dataclass
+class Scale:
+    """The keys of conf/scale."""
+
+    name: Text
+    networks: Text
+    vgg: Text
+    resnet: Text
+    densenet: Text
+    robust: Text
+    seeds: Text | Seed
+    validate_every: Count
+    measure: Annotated[Node, TakenBy("advfool.commands.keys.Measures")]
+
+
+Cell = Annotated[Node, TakenBy("advfool.commands.keys.Table4")]
+
+
+@dataclass
+class NetworkKeys:
+    """The keys that say what network and data are meant."""
+
+    model: Annotated[Node, NAME, Builds("advfool.models.NetworkSource")]
+    data: Annotated[Node, Builds("advfool.data.DataModule", given=("input",))]
+    seed: Annotated[Seed, NAME]
+    cache: Annotated[Text, PLACE]
+
+
+@dataclass
+class RunKeys(NetworkKeys):
+    """The keys that training and evaluation have in common; an evaluation takes them from the run that it evaluates."""
+
+    fooling: Annotated[Node, NAME, Builds("advfool.foolings.Fooling")]
+    interp: Annotated[Node, NAME, Builds("advfool.interpreters.Interpreter")]
+    target: str
+    fsr_images: int | None
+    aopc: AOPC
+
+
+@dataclass
+class LearningKeys:
+    """The keys of conf/hparams, which models choose for every command."""
+
+    fool_weight: float
+    distillation_temperature: Positive
+    composite_batch: Count
+    preserve: Preserve
+    train_target_top: int | None
+    mix: float
+    trainable: list | None
+    select: str
+    optimizer: Optimizer
+    scheduler: Scheduler
+    steps_of: Annotated[Mapping[str, Count], SOURCE]
+    table4: Annotated[Mapping[str, Mapping[str, Mapping[str, Cell]]], SOURCE]
+
+
+@dataclass
+class TrainKeys(RunKeys, LearningKeys):
+    """The keys of train.yaml, and the configuration groups that leave no key."""
+
+    evaluate_with: EvaluateWith
+    interpreters: Interpreters
+    imports: Imports
+    drop_weight: float
+    trainer: Trainer
+    callbacks: Annotated[Node, Callbacks]
+    cache_original: bool
+    pictures: Annotated[int, SHOWN]
+    logger: Annotated[Node, SHOWN, Each("pytorch_lightning.loggers.Logger")]
+    paper: Annotated[Text | None, SHOWN]
+    resume: Annotated[Text | None, PLACE]
+    experiment: Annotated[str | None, SOURCE]
+    scale: Annotated[Node, SOURCE, TakenBy("advfool.commands.keys.Scale")]
+    launcher: Annotated[str | None, PLACE]
+    hydra: Annotated[Node, PLACE]
+
+
+@dataclass
+class EvaluateKeys(RunKeys):
+    """The keys of evaluate.yaml that an evaluation uses."""
+
+    run: Text | None
+    allow: Annotated[Sequence[Text] | Text, PLACE]
+    original: Text | None
+    manipulated: Text | None
+    evaluate_with: EvaluateWith
+    interpreters: Interpreters
+    imports: Imports
+    pictures: Annotated[int, SHOWN]
+    trainer: Trainer
+    callbacks: Annotated[Node, SHOWN, Callbacks]
+
+
+@dataclass
+class PretrainKeys(NetworkKeys):
+    """The keys of pretrain.yaml."""
+
+    trainer: Trainer
+
+
+@dataclass
+class GalleryKeys:
+    """The keys of gallery.yaml."""
+
+    image: Text | None
+    models: Annotated[Names, Len(1)]
+    interps: Annotated[Names, Len(1)]
+    target: SomeClass | None
+    seed: Seed
+    output: Text
+
+
+@dataclass
+class ReportKeys:
+    """The keys of report.yaml."""
+
+    runs: Text
+    output: Text
+
+
+@dataclass
+class UnusedKeys(LearningKeys):
+    """What models and groups set for training, and other commands do not use."""
+
+    trainer: Trainer
+    aopc: AOPC
+    evaluate_with: EvaluateWith
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command's configuration holds.
+
+    Args:
+        schemas: its keys.
+        needs: the nodes without which it has nothing to do.
+    """
+
+    schemas: tuple[type, ...]
+    needs: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "train": Command((TrainKeys,), ("model", "data", "fooling", "interp", "preserve", "optimizer", "trainer")),
+    "evaluate": Command((EvaluateKeys, UnusedKeys), ("model", "data", "fooling", "trainer")),
+    "pretrain": Command((PretrainKeys, UnusedKeys), ("model", "data")),
+    "gallery": Command((GalleryKeys,)),
+    "report": Command((ReportKeys,), ("runs",)),
+}
+
+
+def keys_of(schema: type) -> list[str]:
+    """List the top-level keys of a schema."""
+    return [field.name for field in fields(schema)]
+
+
+def unknown_key(path: str, known: Sequence[str]) -> AdvfoolError:
+    """Describe a key that does not exist, with those that do.
+
+    Args:
+        path: dotted path of the key.
+        known: the keys beside it.
+    """
+    parent, _, key = path.rpartition(".")
+    found = [
+        f"{parent}.{name}".strip(".") for name in nearest(key, [k for k in known if k not in SPECIAL], 3).split(", ")
+    ]
+    return AdvfoolError(f"There is no key '{path}'. Close to it: {', '.join(found)}.")
+
+
+def declared(hint: Any, kind: type[Mark]) -> Mark | None:
+    """Find the mark of a kind that an annotation carries."""
+    if get_origin(hint) is Annotated:
+        return next((extra for extra in get_args(hint)[1:] if isinstance(extra, kind)), None)
+    return None
