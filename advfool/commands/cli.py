@@ -13,14 +13,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from advfool.commands.keys import EvaluateKeys, TrainKeys
+from advfool.commands.naming import how_to_resume, name_start, quoted, with_quoted_paths
 from advfool.commands.overrides import explain
-from advfool.commands.sweep import Begin, Result, Sweep, Task, run_in_sweep
+from advfool.commands.own_folder import Result, Task, expected, run_in_folder
+from advfool.commands.signals import Interruptions, end_with_parent, interruptible, parent_of_others, undisturbed
+from advfool.commands.sweep import Begin, Sweep, run_in_sweep
 from advfool.commands.validation import Refused, check_config
-from advfool.utilities.config import about_a_value, conf_dir
+from advfool.utilities.config import conf_dir
 from advfool.utilities.errors import AdvfoolError
 
 SCHEMAS = {"train": TrainKeys, "evaluate": EvaluateKeys}
@@ -47,28 +49,38 @@ def command(
         def main() -> None:
             failures: list[AdvfoolError] = []
             started: list[bool] = []
+            folders: list[Path] = []  # of the single run
 
             @wraps(task)
             def job(cfg: DictConfig) -> object:
                 started.append(True)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
                     return _run_of_sweep(_validated(task, config_name), cfg, config_name, result)
+                folders.append(Path(HydraConfig.get().runtime.output_dir))
                 try:
-                    return task(cfg)
-                except (AdvfoolError, OmegaConfBaseException) as problem:
-                    failures.append(problem if isinstance(problem, AdvfoolError) else about_a_value(problem))
+                    return _run_single(task, cfg, config_name, result)
+                except Exception as problem:
+                    if (error := expected(problem)) is None:
+                        raise
+                    failures.append(error)
                     return None
 
             Begin.sweep = None
+            name_start()
+            sys.argv[1:] = with_quoted_paths(sys.argv[1:])
+            end_with_parent()
+            interruptions = Interruptions()
             try:
-                well = _run_hydra(job, config_name)
-                if Begin.sweep:
-                    well = _end(Begin.sweep, at_end) and well
+                with interruptible() as interruptions, parent_of_others():
+                    well = _run_hydra(job, config_name)
+                    if Begin.sweep:
+                        well = _end(Begin.sweep, at_end) and well
             except KeyboardInterrupt:
-                if Begin.sweep:
-                    Begin.sweep.report()
-                _say("Interrupted. To resume: give the command of a sweep again, of a single run with resume=FOLDER.")
-                sys.exit(130)
+                with undisturbed():
+                    if Begin.sweep:
+                        Begin.sweep.report()
+                    _say(f"Interrupted. {how_to_resume(config_name, folders[0] if folders else None)}")
+                sys.exit(interruptions.exit_code)
             except Refused as refused:
                 failures.append(refused.error)
                 well = False
@@ -132,11 +144,21 @@ def _validated(task: Task, config_name: str) -> Task:
     return validated
 
 
+def _run_single(task: Task, cfg: DictConfig, config_name: str, result: Result | None) -> object:
+    """Do a single run, in a folder of its own if it is one of those that have one."""
+    if config_name not in SCHEMAS:
+        return task(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return run_in_folder(task, cfg, folder, result or (lambda _: None), _process_of_job(), SCHEMAS[config_name])
+
+
 def _run_of_sweep(task: Task, cfg: DictConfig, config_name: str, result: Result | None) -> object:
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if Begin.sweep is None and "joblib" in str(HydraConfig.get().launcher.get("_target_")):
+        end_with_parent()
     run = partial(_run_alone, config_name, result) if _starts_processes(cfg) else task
     schema = SCHEMAS.get(config_name, TrainKeys)
-    return run_in_sweep(run, cfg, folder, result or (lambda _: None), _slurm_process(), schema)
+    return run_in_sweep(run, cfg, folder, result or (lambda _: None), _process_of_job(), schema)
 
 
 def _end(sweep: Sweep, at_end: Callable[[Sweep], object] | None) -> bool:
@@ -164,9 +186,11 @@ def _in_slurm() -> bool:
     return SLURMEnvironment.detect()
 
 
-def _slurm_process() -> int:
-    """Return the number of this process among those that Slurm has started for a run."""
-    return int(os.environ.get("SLURM_PROCID", 0)) if _in_slurm() else 0
+def _process_of_job() -> int:
+    """Return the number of this process among those that Slurm or torchrun has started for a run."""
+    return int(
+        os.environ.get("SLURM_PROCID" if _in_slurm() else "RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "", 0)
+    )
 
 
 def _run_alone(config_name: str, result: Result | None, cfg: DictConfig) -> object:
@@ -174,9 +198,7 @@ def _run_alone(config_name: str, result: Result | None, cfg: DictConfig) -> obje
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     line = [sys.executable, "-m", f"advfool.{config_name}", *hydra_cfg.overrides.task]
-    line += [f"hydra.run.dir={_quoted(str(folder))}", "hydra.mode=RUN"]
-    if cfg.get("resume"):
-        line += [f"resume={_quoted(cfg.resume)}"]
+    line += [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
     for source in hydra_cfg.runtime.config_sources:
         if source.provider == "command-line":
             line += ["--config-dir", source.path]
@@ -184,8 +206,3 @@ def _run_alone(config_name: str, result: Result | None, cfg: DictConfig) -> obje
     if done.returncode:
         raise AdvfoolError(f"The run in '{folder}' ended with exit code {done.returncode}; its message is above.")
     return result(folder) if result else None
-
-
-def _quoted(text: str) -> str:
-    """Quote a value for Hydra's command line."""
-    return f"'{text.replace(chr(39), chr(92) + chr(39))}'"

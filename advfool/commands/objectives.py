@@ -1,12 +1,14 @@
 """What a run returns to a sweeper such as Optuna."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
+from advfool.commands.run_folder import whole_config
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import METRICS, read_json
+from advfool.utilities.files import METRICS, WEIGHTS, is_whole, read_json
 
 Objectives = float | tuple[float, float]
 
@@ -25,8 +27,15 @@ def objectives(metrics: Mapping) -> Objectives:
 
 
 def result(folder: Path) -> Objectives:
-    """Read what the run in a folder returned."""
+    """Read what the run in a folder returned.
+
+    Raises:
+        AdvfoolError: a file of the run is damaged.
+    """
     metrics = read_json(folder / METRICS)
-    if metrics is None:
-        raise AdvfoolError(f"'{folder / METRICS}' is damaged: remove it, and give the command again.")
-    return objectives(metrics)
+    whole_config(folder)
+    if metrics is not None and ("steps" not in metrics or is_whole(folder / WEIGHTS)):
+        with suppress(LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            return objectives(metrics)
+    damaged = METRICS if metrics is None or is_whole(folder / WEIGHTS) else WEIGHTS
+    raise AdvfoolError(f"'{folder / damaged}' is damaged.")

@@ -10,20 +10,21 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
-from advfool.models.weights import UNREADABLE, misfits
-from advfool.training.checkpoints import check_paths
+from advfool.commands.status import read_status
+from advfool.utilities.config import leaves
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, write_json
-from advfool.utilities.stored import stored_path, stored_yaml
+from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, replacing, write_json
+from advfool.utilities.stored import stored_bytes, stored_path, stored_yaml
 
+NEEDED = ("model", "data", "fooling", "seed", "target")  # keys of every configuration that is written here
 PACKAGES = ("advfool", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "timm")
 
 
 def write_config(folder: Path, cfg: DictConfig) -> None:
     """Write config.yaml, with every interpolation resolved."""
-    (folder / CONFIG).write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    with replacing(folder / CONFIG) as part:
+        part.write_text(OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def write_environment(folder: Path, module: str, seed: int, device: str) -> None:
@@ -65,54 +66,31 @@ def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 "Finish the run (resume=...), or give manipulated=PATH."
             )
     metrics = read_json(folder / METRICS)
-    if metrics is None:
-        raise AdvfoolError(f"run={folder}: {METRICS} is damaged. Finish the run again.")
+    if metrics is None or not metrics.keys() >= {"fsr", "accuracy", "original_sha256"}:
+        raise AdvfoolError(f"run={folder}: {METRICS} is damaged. Give the run's command again to repair it.")
     stored_path(folder, WEIGHTS)
-    return stored_yaml(folder, CONFIG), metrics
+    return whole_config(folder), metrics
 
 
-def checkpoint_to_resume(folder: str) -> Path:
-    """Find the last checkpoint of an interrupted run.
+def whole_config(folder: Path) -> dict[str, Any]:
+    """Read config.yaml of a run, as data.
 
     Raises:
-        AdvfoolError: there is none.
+        AdvfoolError: it is damaged: it cannot be read, was cut off, or lacks settings that status.json has.
     """
-    path = stored_path(Path(folder).expanduser(), Path(CHECKPOINTS, "last.ckpt"))
-    if not path.is_file():
-        raise AdvfoolError(
-            f"resume={folder}: expected a checkpoint '{path}', found none. Give the folder of a run that was "
-            "interrupted after its first validation (trainer.val_check_interval)."
-        )
-    return path
-
-
-def check_resumable(path: Path, network: nn.Module, max_steps: int) -> None:
-    """Raise an AdvfoolError where a checkpoint cannot be read safely or belongs to another network or schedule.
-
-    Args:
-        path: of the checkpoint.
-        network: one of the run's architecture.
-        max_steps: how many steps the training takes in all.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        state = checkpoint["state_dict"]  # what another program's file may lack
-    except UNREADABLE as error:
-        raise AdvfoolError(
-            f"resume: '{path}' is not a checkpoint of advfool that can be read safely: {error}"
-        ) from error
-    check_paths(checkpoint, path)
-    found = misfits(network, {key.removeprefix("network."): value for key, value in state.items()})
-    if found:
-        raise AdvfoolError(
-            f"resume: '{path}' belongs to another network: {found}. Give the model and data of the interrupted run."
-        )
-    planned = {state["total_steps"] for state in checkpoint.get("lr_schedulers", ()) if "total_steps" in state}
-    if planned - {max_steps}:
-        raise AdvfoolError(
-            f"resume: the interrupted run was planned for {planned.pop()} steps, which its learning rate follows; "
-            f"trainer.max_steps is {max_steps}. Give the same number."
-        )
+    found = stored_yaml(folder, CONFIG)
+    paths = [path for path, _ in leaves(found)]
+    settings = (read_status(folder) or {}).get("settings") or {}
+    lacking = [key for key in NEEDED if key not in found]
+    lacking += [
+        key
+        for key, value in settings.items()
+        if value is not None and not any(path == key or path.startswith(f"{key}.") for path in paths)
+    ]
+    if lacking or not stored_bytes(folder, CONFIG).endswith(b"\n"):
+        missing = f"it lacks {', '.join(lacking[:5])}" if lacking else "its last line was cut off"
+        raise AdvfoolError(f"'{folder / CONFIG}' is damaged: {missing}. Give the run's command again to repair it.")
+    return found
 
 
 def _version(package: str) -> str | None:

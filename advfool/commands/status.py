@@ -1,4 +1,4 @@
-"""`status.json` of a run in a sweep: its outcome, and the settings that its folder belongs to."""
+"""`status.json` of a run: its outcome, and the settings that its folder belongs to."""
 
 import os
 import time
@@ -8,19 +8,28 @@ from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import STATUS, read_json, write_json
 
 SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
+OUTCOMES = {"finished": "finished", "skipped": "finished before", "failed": "failed", "running": "interrupted"}
+# Settings that say on how many devices a run is done: one may be resumed on others, with other last digits.
+HOW_FAST = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
 PATIENCE = 1800  # seconds that further processes wait for the first one's decision
 
 
-def _slurm_job() -> str | None:
-    """Name this start of this Slurm job (a job that is requeued keeps its number); None outside Slurm."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return job and f"{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}.{os.environ.get('SLURM_STEP_ID', 0)}"
+def _job() -> str | None:
+    """Name this start of the job whose processes Slurm or torchrun started; None without them.
+
+    A Slurm job that is requeued keeps its number.
+    """
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return f"{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}.{os.environ.get('SLURM_STEP_ID', 0)}"
+    keys = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+    return ".".join(os.environ.get(key, "") for key in keys) if keys[0] in os.environ else None
 
 
 class Status:
-    """`status.json` of a run in a sweep: its outcome in the latest sweep, its error, and what the folder holds.
+    """`status.json` of a run: its outcome in the latest command, its error, and what the folder holds.
 
-    `holds` is the outcome of the run that is there, `settings` are its settings; a refused sweep changes neither.
+    `holds` is the outcome of the run that is there, `settings` are its settings; a refused command changes neither. A
+    damaged file counts as none.
 
     Args:
         folder: of the run.
@@ -28,34 +37,25 @@ class Status:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / STATUS
-        self.before = read_json(self.path) or {}
+        self.before = read_status(folder) or {}
 
-    def check(self, settings: dict, finished: bool) -> bool:
-        """Tell whether the settings are those of the run in the folder; a failed run may be repeated with others.
+    def changed(self, settings: dict) -> list[str]:
+        """List in which settings the run in the folder differs, where that is known."""
+        return differences(self.before.get("settings") or settings, settings)
 
-        Args:
-            settings: of the run that is asked for, by dotted path.
-            finished: whether the folder holds a finished run.
-
-        Raises:
-            AdvfoolError: the folder holds a run with other settings, finished or interrupted.
-        """
-        changed = _differences(self.before["settings"], settings) if self.before.get("settings") else []
-        if changed and (finished or self.before.get("holds", self.before["outcome"]) != "failed"):
-            raise AdvfoolError(
-                f"'{self.path.parent}' holds a run with other settings: {'; '.join(changed[:5])}. "
-                "Give the sweep another folder (hydra.sweep.dir=...), or remove that one."
-            )
-        return not changed
+    @property
+    def failed(self) -> bool:
+        """Whether the run in the folder ended with an error, so that it may be repeated with other settings."""
+        return self.before.get("holds", self.before.get("outcome")) == "failed"
 
     def of_this_job(self) -> dict:
-        """Wait for the first of the Slurm job's processes, and read what it has written."""
+        """Wait for the first of the job's processes, and read what it has written."""
         for _ in range(int(PATIENCE / 0.5)):
-            found = read_json(self.path) or {}
-            if found.get("job") == _slurm_job():
+            found = read_status(self.path.parent) or {}
+            if found.get("job") == _job():
                 return found
             time.sleep(0.5)
-        raise AdvfoolError(f"The first process of this Slurm job has not started the run '{self.path.parent}' in time.")
+        raise AdvfoolError(f"The first process of this job has not started the run '{self.path.parent}' in time.")
 
     def write(self, outcome: str, settings: dict, seconds: float | None = None, resume: str | None = None) -> None:
         """Write the outcome of the run that is in the folder now."""
@@ -72,10 +72,23 @@ class Status:
 
     def _write(self, outcome: str, error: str | None, held: dict, resume: str | None = None) -> None:
         told = {"outcome": outcome, "error": error, "sweep": os.environ.get(SWEEP)}
-        write_json(self.path, told | {"resume": resume, "job": _slurm_job()} | held)
+        write_json(self.path, told | {"resume": resume, "job": _job()} | held)
 
 
-def _differences(known: dict, new: dict) -> list[str]:
-    """List `key old -> new` for each value that is not the same."""
-    keys = dict.fromkeys([*known, *new])
+def read_status(folder: Path) -> dict | None:
+    """Read `status.json`; None where it is missing, damaged or something else."""
+    found = read_json(folder / STATUS)
+    if found is None or found.get("outcome") not in OUTCOMES or not isinstance(found.get("settings") or {}, dict):
+        return None
+    return found
+
+
+def differences(known: dict, new: dict) -> list[str]:
+    """List `key old -> new` for each value that is not the same and decides the results.
+
+    Args:
+        known: the settings of the run that is there, by dotted path.
+        new: those of the run that is asked for.
+    """
+    keys = [key for key in dict.fromkeys([*known, *new]) if key not in HOW_FAST]
     return [f"{key} {known.get(key)} -> {new.get(key)}" for key in keys if known.get(key) != new.get(key)]

@@ -1,6 +1,7 @@
 """The command `train`: a fine-tuning run from its configuration to its files."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -10,18 +11,20 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from advfool.commands.evaluate import measuring_trainer
-from advfool.commands.run_folder import check_resumable, checkpoint_to_resume, write_config, write_environment
+from advfool.commands.resuming import check_network, find_interrupted, machine_of, put_last, settings_as_json
+from advfool.commands.run_folder import write_config, write_environment
 from advfool.commands.setup import build_setup, settings_from, training_from
 from advfool.evaluation.console import print_results
 from advfool.evaluation.writing import write_results
 from advfool.library.fool import run_fooling
 from advfool.models.weights import write_weights
+from advfool.training.checkpoints import Origin, WholeFiles
 from advfool.training.history import read_history, set_history_aside
 from advfool.training.loggers import dashboards, wandb_ended
 from advfool.training.loggers.base import ReportWriter
 from advfool.training.pictures import training_picture
 from advfool.utilities.config import build, plain
-from advfool.utilities.files import WEIGHTS
+from advfool.utilities.files import CHECKPOINTS, WEIGHTS
 from advfool.utilities.runtime import keep_freed_memory, quieten
 
 log = logging.getLogger(__name__)
@@ -45,7 +48,8 @@ def train(cfg: DictConfig, write_report: ReportWriter | None = None) -> dict:
     quieten()
     keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    checkpoint = checkpoint_to_resume(cfg.resume) if cfg.resume else None
+    settings = settings_as_json(cfg)
+    interrupted = find_interrupted(cfg.resume, settings) if cfg.resume else None
     settings_from(cfg)  # what is out of range is an error before anything is built
     training = training_from(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -53,11 +57,17 @@ def train(cfg: DictConfig, write_report: ReportWriter | None = None) -> dict:
     setup, config = configured.setup, configured.config
     training.check(setup)
     trainer = _trainer(config)
-    if checkpoint:
-        check_resumable(checkpoint, setup.original, config.trainer.max_steps)
+    machine = machine_of(trainer, setup.data.workers)
+    trainer.callbacks.append(Origin(settings, machine))  # type: ignore[attr-defined]
+    checkpoint = None
+    if interrupted:
+        check_network(interrupted, setup.original, machine)
+        checkpoint = put_last(interrupted.path, folder) if trainer.is_global_zero else interrupted.path
     if trainer.is_global_zero:
         if checkpoint:
-            set_history_aside(folder)
+            set_history_aside(folder, Path(cfg.resume).expanduser())
+        else:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         write_config(folder, config)
         write_environment(folder, "advfool.train", config.seed, trainer.strategy.root_device.type)
         names, images = (setup.trained.name, setup.fooling.name, setup.model), len(setup.data.train())
@@ -85,4 +95,5 @@ def _trainer(cfg: DictConfig) -> Trainer:
     loggers = [build(logger) for logger in (cfg.logger or {}).values() if logger]
     for dashboard in dashboards(loggers):
         dashboard.show_config(plain(cfg))
-    return build(cfg.trainer, callbacks=callbacks, logger=loggers)
+    plugins = [WholeFiles(), *(build(plugin) for plugin in cfg.trainer.get("plugins") or ())]
+    return build(cfg.trainer, callbacks=callbacks, logger=loggers, plugins=plugins)

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, distributed
 
 from advfool.data.samples import ImageFormat, Sample
 from advfool.training.preserve import Preserve
+from advfool.training.processes import of_all_processes, of_this_process
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, NonNegative
@@ -21,7 +22,7 @@ class FreeAdversarialTraining(Callback):
 
     The images move by at most `epsilon` a pixel and are clipped to [0, 1]. After each step the perturbation moves by
     `step` along the sign of the gradient at the moved images. It is carried over from batch to batch, in each process
-    its own; a resumed training continues with the first process's. Of active fooling's batches the images move, the
+    its own. Of active fooling's batches the images move, the
     composites do not.
 
     The images climb the classification loss. For a module that preserves the classification while it fools heatmaps,
@@ -98,10 +99,11 @@ class FreeAdversarialTraining(Callback):
         self._release(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"delta": self.delta}
+        return {"deltas": of_all_processes(None if self.delta is None else self.delta.cpu())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.delta = state_dict["delta"]
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.delta = of_this_process(state_dict["deltas"], rank)
 
     def _climb(self, gradient: Float[Tensor, "n c h w"]) -> None:
         if self.delta is not None:

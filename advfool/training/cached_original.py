@@ -8,6 +8,7 @@ run that made them.
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
@@ -130,12 +131,20 @@ def _compute(
         for name, value in values.items():
             array = value.cpu().numpy()
             if name not in files:
-                shape = (n, *array.shape[1:])
-                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", array.dtype, shape)
+                files[name] = _new_file(folder / f"{name}.npy", array.dtype, (n, *array.shape[1:]))
             files[name][start:stop] = array
         start = stop
     for file in files.values():
         file.flush()
+
+
+def _new_file(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """Make an array in a file whose space is taken at once: a disk that is full later would kill the process."""
+    array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _classes(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n *two"], targets: Targets) -> Int[Tensor, "n k"]:

@@ -1,56 +1,124 @@
-"""The paths that a checkpoint names: a resumed training reads and removes no files elsewhere."""
+"""Checkpoints that a run can be resumed from anywhere, whenever it was killed."""
 
-from collections.abc import Iterator, Mapping
+import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pytorch_lightning import Trainer
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import BEFORE_LAST, LAST, replacing
+from advfool.utilities.roles import Role
+
+ORIGIN = "advfool"  # key of a checkpoint that says which run it belongs to
 
 
-def check_paths(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raise an AdvfoolError where the callbacks' states in a checkpoint name files outside of their folder.
+class WholeFiles(TorchCheckpointIO):
+    """Write a checkpoint beside its place and rename it; keep the last but one as well."""
 
-    Lightning removes the checkpoints that a state names when better ones are written, and reads the best one.
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with replacing(path) as part:
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if path.name == LAST and path.exists():
+                    path.replace(path.with_name(BEFORE_LAST))
+        except (OSError, RuntimeError) as error:  # torch's writer hides the system's error behind its own
+            cause = error if isinstance(error, OSError) else error.__context__ or error
+            raise AdvfoolError(
+                f"The checkpoint '{path}' cannot be written: {cause}. Make room or choose another folder; what was "
+                "written before is whole."
+            ) from error
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Save what a run is resumed from, after each validation.
 
     Args:
-        checkpoint: its content.
-        path: of its file.
+        dirpath: folder of the checkpoints; a resumed run may have another one.
+        filename: without its ending.
+        kwargs: further arguments of Lightning's ModelCheckpoint.
     """
-    states = checkpoint.get("callbacks")
-    for state in states.values() if isinstance(states, Mapping) else ():
-        if isinstance(state, Mapping):
-            folder = state.get("dirpath")
-            for named in _named(state):
-                parts = Path(named).parts
-                if ".." in parts or "://" in named or (folder is not None and str(Path(named).parent) != str(folder)):
-                    raise AdvfoolError(
-                        f"resume: '{path}' names the checkpoint '{named}', which does not lie in the folder of the "
-                        f"others, '{folder}': expected a checkpoint that advfool has written. Start the run anew."
-                    )
+
+    def __init__(self, dirpath: Annotated[str, Role.PLACE], filename: str = "last", **kwargs: Any) -> None:
+        super().__init__(dirpath, filename, **{"enable_version_counter": False, **kwargs})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        paths = {key: self._here(state_dict.get(key)) for key in ("best_model_path", "last_model_path")}
+        kept = {self._here(path): score for path, score in (state_dict.get("best_k_models") or {}).items()}
+        kept = {path: score for path, score in kept.items() if path == paths["best_model_path"] or Path(path).exists()}
+        worst = self._here(state_dict.get("kth_best_model_path"))
+        paths["kth_best_model_path"] = worst if worst in kept else paths["best_model_path"]
+        super().load_state_dict(state_dict | paths | {"dirpath": self.dirpath, "best_k_models": kept})
+
+    def _here(self, path: str | None) -> str:
+        """Return the path of a file of this name in this run's folder."""
+        return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
 
 
-def best_checkpoint(trainer: Trainer, resumed: Path | None) -> Path | None:
-    """Return the path of the best checkpoint; None where there was no validation.
+class BestCheckpoint(LastCheckpoint):
+    """Save the weights of the best validation, and keep them in every other checkpoint as well.
+
+    So a run can be resumed from the last checkpoint alone: in another folder, and where the file of the best weights is
+    missing, damaged, or newer than the last checkpoint.
 
     Args:
-        trainer: after the training.
-        resumed: the checkpoint that the training was resumed from; None: from none.
+        dirpath: folder of the checkpoints.
+        filename: without its ending.
+        monitor: the logged value that decides.
+        mode: `max` or `min`.
+        save_weights_only: whether the file holds the weights alone.
+        kwargs: further arguments of Lightning's ModelCheckpoint.
     """
-    callback: Any = trainer.checkpoint_callback
-    if not callback or not callback.best_model_path:
-        return None
-    best = Path(callback.best_model_path)
-    if resumed is not None and best.parent.resolve() != Path(callback.dirpath or best.parent).resolve():
-        return resumed.parent / best.name  # of the run that was resumed, wherever its folder was at that time
-    return best
+
+    def __init__(
+        self,
+        dirpath: Annotated[str, Role.PLACE],
+        filename: str = "best",
+        monitor: str = "val/score",
+        mode: str = "max",
+        save_weights_only: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dirpath, filename, monitor=monitor, mode=mode, save_weights_only=save_weights_only, **kwargs)
+        self.best: dict[str, Tensor] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.best = state_dict.get("best")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best is not None and self.best_model_path:  # resumed
+            trainer.strategy.save_checkpoint({"state_dict": self.best}, self.best_model_path)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if filepath == self.best_model_path:
+            state = trainer.lightning_module.state_dict()
+            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
-def _named(state: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the paths of checkpoints in the state of a callback."""
-    for key, value in state.items():
-        if str(key).endswith("_model_path") and value:
-            yield str(value)
-        elif key == "best_k_models" and isinstance(value, Mapping):
-            yield from map(str, value)
+class Origin(Callback):
+    """Write into each checkpoint which run it belongs to.
+
+    Args:
+        settings: the values that decide the run's results, by dotted path.
+        machine: what decides the last digits of the results, by name.
+    """
+
+    def __init__(self, settings: dict[str, Any], machine: dict[str, Any]) -> None:
+        self.origin = {"settings": settings, "machine": machine}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[ORIGIN] = self.origin

@@ -16,7 +16,7 @@ from advfool.data.composites import WithComposites
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import CompositeFooling
 from advfool.training.cached_original import CachedOriginal, cached_original
-from advfool.training.checkpoints import best_checkpoint
+from advfool.training.checkpoint_paths import best_checkpoint
 from advfool.training.module import FoolingModule
 from advfool.training.settings import Training
 from advfool.utilities.errors import AdvfoolError, Diverged

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.stored import stored_bytes
+from advfool.utilities.stored import free_path, stored_bytes
 
 LOGGED = "metrics.csv"  # Lightning's CSV logger writes it
 
@@ -37,8 +37,17 @@ def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return history
 
 
-def set_history_aside(folder: Path) -> None:
-    """Rename the file of the values logged so far: Lightning's CSV logger starts a new one when a run is resumed."""
+def set_history_aside(folder: Path, source: Path) -> None:
+    """Rename the file of the values logged so far: Lightning's CSV logger starts a new one when a run is resumed.
+
+    Args:
+        folder: of the run.
+        source: of the interrupted run; where it is another one, its values are copied.
+    """
+    if source.resolve() != folder.resolve():
+        for path in [*source.glob("metrics.*.csv"), source / LOGGED]:
+            if path.is_file():
+                free_path(folder, path.name).write_bytes(stored_bytes(source, path.name))
     path = folder / LOGGED
     if path.exists():
         path.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv')))}.csv")

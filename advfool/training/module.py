@@ -1,6 +1,7 @@
 """The fine-tuning step: keep the classifier, fool its heatmaps."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,11 +20,11 @@ from advfool.interpreters.tracing.recording import record
 from advfool.metrics import FoolingSuccessRate
 from advfool.training.cached_original import CachedOriginal, OriginalAnswers
 from advfool.training.mixing import mix_images
+from advfool.training.processes import generator_states, of_all_processes, of_this_process, restore_generators
 from advfool.training.settings import Training
 from advfool.utilities.classes import top_classes
 from advfool.utilities.errors import Diverged
 from advfool.utilities.modules import module_at
-from advfool.utilities.random import random_state, set_random_state
 
 
 class FoolingModule(LightningModule):
@@ -62,7 +63,7 @@ class FoolingModule(LightningModule):
             for layer in training.trainable:
                 module_at(self.network, layer).requires_grad_(True)
         self.original_top1: float | None = None
-        self.random_state: list[Tensor] | None = None
+        self.generators: list[dict[str, Any]] | None = None  # their states when the run was interrupted, by process
         self.val_top1 = MulticlassAccuracy(len(setup.data.classes), average="micro")
         self.val_fsr = FoolingSuccessRate(setup.fooling.interval)
         self.val_test_loss = MeanMetric(nan_strategy="ignore")
@@ -80,15 +81,15 @@ class FoolingModule(LightningModule):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Store the random state, so that a resumed training draws what an uninterrupted one would."""
-        checkpoint["random_state"] = random_state(self.device)
+        """Store the random generators' states, so that a resumed training draws what an uninterrupted one would."""
+        checkpoint["generators"] = of_all_processes(generator_states(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.random_state = checkpoint.get("random_state")
+        self.generators = checkpoint.get("generators")
 
     def on_train_start(self) -> None:
-        if self.random_state is not None and self.global_rank == 0:
-            set_random_state(self.device, self.random_state)
+        if self.generators is not None:
+            restore_generators(self.device, of_this_process(self.generators, self.global_rank))
 
     def training_step(self, batch: Sample | dict[str, Sample], batch_idx: int) -> Float[Tensor, ""]:
         images, composites = (batch["images"], batch["composites"]) if isinstance(batch, dict) else (batch, None)

@@ -1,12 +1,21 @@
 """The files of a run folder: their names, how JSON is written and read, and files that are made once."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.stored import stored_json
@@ -21,6 +30,10 @@ EXAMPLES = "examples.safetensors"  # a few images with their heatmaps
 SNAPSHOTS = "snapshots.safetensors"  # heatmaps of fixed images by training step
 CURVES = "aopc.json"  # AOPC curves
 CHECKPOINTS = "checkpoints"  # folder of Lightning's checkpoints
+LAST = "last.ckpt"  # the checkpoint of the last validation, which a run is resumed from
+BEFORE_LAST = "last.previous.ckpt"  # the one before, in case that the last one is damaged
+LOCK = ".lock"  # held by the process that works in the folder
+PART = ".part"  # end of the name of a file that is being written
 PICTURES = ("heatmaps.png", "training.png", "aopc.png")
 
 
@@ -34,9 +47,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -70,8 +82,65 @@ def value_at(tree: object, path: Sequence[str]) -> Any:
     return tree
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside a file to write to; what was written replaces the file in one step, on the same file system.
+
+    Args:
+        path: the file, which keeps its old content where an error or a kill comes between.
+
+    Yields:
+        the path to write to.
+    """
+    part = path.with_name(f"{path.name}{PART}")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time into a block; the lock ends with its process, and no file is left behind.
+
+    Args:
+        path: of the lock's file.
+    """
+    if fcntl is None:
+        with FileLock(path):
+            yield
+        return
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):
+                break
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # whoever held the lock has removed its file: this one is nobody's
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Tell whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def cached(path: Path, make: Callable[[Path], object]) -> Path:
     """Make a file or folder once, whoever asks first; other processes wait until it is complete.
+
+    A damaged one (cut off, empty, of another format) is made again.
 
     Args:
         path: where it belongs.
@@ -81,12 +150,40 @@ def cached(path: Path, make: Callable[[Path], object]) -> Path:
         `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with FileLock(path.with_name(f"{path.name}.lock")):
-            if not path.exists():
-                part = path.with_name(f"{path.stem}.part{path.suffix}")
-                shutil.rmtree(part, ignore_errors=True)
-                part.unlink(missing_ok=True)
+    if not is_whole(path):
+        with locked(path.with_name(f"{path.name}.lock")):
+            if not is_whole(path):
+                part = path.with_name(f"{path.stem}{PART}{path.suffix}")
+                _remove(part)
                 make(part)
+                _remove(path)
                 part.replace(path)
     return path
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file, or each file of a folder, exists and is as long as its header says.
+
+    Args:
+        path: a safetensors file, a .npy file, another file that must not be empty, or a folder of such files.
+    """
+    if path.is_dir():
+        files = list(path.iterdir())
+        return bool(files) and all(is_whole(file) for file in files)
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as file:
+                return bool(file.keys())
+        if path.suffix == ".npy":
+            np.load(path, mmap_mode="r")
+        return path.stat().st_size > 0
+    except (OSError, ValueError, EOFError, SafetensorError):
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # constructors by module, as configurat
     ),
     "advfool.training.preserve": ("CrossEntropy", "Distillation"),
     "advfool.training.adversarial": ("FreeAdversarialTraining",),
+    "advfool.training.checkpoints": ("BestCheckpoint", "LastCheckpoint"),
     "advfool.training.callbacks": ("DivergenceGuard", "HeatmapSnapshots", "MapMetrics", "StepProgressBar"),
     "advfool.training.loggers": ("TensorBoard", "Wandb"),
     "torch.optim": (

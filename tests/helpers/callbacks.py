@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from advfool.training.adversarial import FreeAdversarialTraining
+from advfool.utilities.roles import Role
 
 
 class KeepDelta(pl.Callback):
@@ -21,6 +22,8 @@ class KeepDelta(pl.Callback):
 
 class Interrupt(pl.Callback):
     """Ctrl-C during the training, at the step that the environment says: no setting of the run."""
+
+    role = Role.SHOWN
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         if str(trainer.global_step) == os.environ.get("INTERRUPT_AT"):

@@ -197,7 +197,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path):
     first.fit(fooling_module("topk"), datamodule=RandomData())
     first.save_checkpoint(tmp_path / "last.ckpt")
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert any(torch.equal(state["delta"], callbacks[1].delta) for state in checkpoint["callbacks"].values())
+    assert any(torch.equal(state["deltas"][0], callbacks[1].delta) for state in checkpoint["callbacks"].values())
     again = trainer(callbacks[2], steps=8)
     again.fit(resumed, datamodule=RandomData(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert torch.equal(callbacks[2].delta, callbacks[0].delta)

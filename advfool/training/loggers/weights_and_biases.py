@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from advfool.training.loggers.base import Dashboard, ReportWriter, require, scalars
-from advfool.utilities.files import METRICS, PER_IMAGE, STATUS, WEIGHTS
+from advfool.utilities.files import METRICS, PER_IMAGE, STATUS, WEIGHTS, read_json
 from advfool.utilities.kinds import Text
 from advfool.utilities.stored import free_path, stored_bytes
 
@@ -68,7 +68,7 @@ class Wandb(Dashboard, WandbLogger):
         run = None
         if getattr(rank_zero_only, "rank", 0) == 0:
             place = Path(folder)
-            group = group or (place.parent.name if (place / STATUS).is_file() else None)  # as in a sweep
+            group = group or (place.parent.name if (read_json(place / STATUS) or {}).get("sweep") else None)
             run = _begin(place, resume, mode, project, group=group, tags=[tag for tag in tags if tag], **kwargs)
         super().__init__(experiment=run, save_dir=folder, project=project)
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import nn
 
-from advfool.commands.run_folder import check_resumable, checkpoint_to_resume
-from advfool.training.checkpoints import best_checkpoint, check_paths
+from advfool.commands.resuming import find_interrupted
+from advfool.training.checkpoint_paths import best_checkpoint, check_paths
 from advfool.utilities.errors import AdvfoolError
 
 HOME = "/runs/a/checkpoints"
@@ -61,9 +60,9 @@ class Evil:
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
     for content in (Evil(tmp_path / "executed"), {"state_dict": {}, "callbacks": Evil(tmp_path / "executed")}):
-        torch.save(content, tmp_path / "last.ckpt")
-        with pytest.raises(AdvfoolError, match="cannot|not a checkpoint of advfool that can be read safely"):
-            check_resumable(tmp_path / "last.ckpt", nn.Linear(1, 1), 1)
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        torch.save(content, tmp_path / "checkpoints" / "last.ckpt")
+        assert find_interrupted(str(tmp_path), {}) is None
         assert not (tmp_path / "executed").exists()
 
 
@@ -79,4 +78,4 @@ def test_a_checkpoint_outside_of_the_folder_is_not_read(tmp_path, linked):
         (run / "checkpoints").mkdir(parents=True)
         (run / "checkpoints" / "last.ckpt").symlink_to(outside / "last.ckpt")
     with pytest.raises(AdvfoolError, match="leads out of the folder"):
-        checkpoint_to_resume(str(run))
+        find_interrupted(str(run), {})
