@@ -100,7 +100,7 @@ def test_a_run_killed_while_it_was_evaluated_ends_the_same(tmp_path, whole, monk
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer.lr=0.5"], "has other settings: optimizer.lr 0.001 -> 0.5. A run is resumed with the settings"),
+        (["optimizer.lr=0.5"], "has other settings: optimizer.lr 0.001 -> 0.5; "),
         (["trainer.max_steps=12"], "trainer.max_steps 11 -> 12"),
         (["model=vgg_tiny"], "model.name resnet_tiny -> vgg_tiny"),
         (["resume=/nowhere"], "resume=/nowhere: expected the folder of an interrupted run, found no such folder."),
