@@ -8,7 +8,11 @@ from advfool.utilities.config import as_config, build, names_in
 from advfool.utilities.errors import AdvfoolError, nearest
 from advfool.utilities.runtime import quieten
 
-CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
+CHECKPOINTS = (
+    "advfool.training.checkpoints.BestCheckpoint",
+    "advfool.training.checkpoints.LastCheckpoint",
+    "pytorch_lightning.callbacks.ModelCheckpoint",
+)
 USUAL = {"accelerator": ("cpu",), "devices": (1,), "strategy": ("auto",), "precision": ("32-true", None)}
 Tree = Mapping[str, Any]  # the resolved configuration
 
@@ -36,7 +40,7 @@ def check_combinations(tree: Tree) -> None:
 
 def _checkpoints(tree: Tree) -> Iterator[tuple[str, Tree]]:
     for name, callback in (tree["callbacks"] or {}).items():
-        if callback and callback["_target_"] == CHECKPOINT:
+        if callback and callback["_target_"] in CHECKPOINTS:
             yield name, callback
 
 

@@ -100,7 +100,7 @@ class Trainer:
 
 
 class Checkpoint:
-    """Parameters of pytorch_lightning.callbacks.ModelCheckpoint."""
+    """Parameters of pytorch_lightning.callbacks.ModelCheckpoint, and of advfool's checkpoints."""
 
     dirpath: Annotated[Text | None, Role.PLACE]
     filename: Text | None
@@ -132,6 +132,7 @@ _TABLES = {
     "torch.optim.lr_scheduler.": Schedulers,
     "torch.optim.": Optimizers,
     "pytorch_lightning.callbacks.ModelCheckpoint": Checkpoint,
+    "advfool.training.checkpoints.": Checkpoint,
     "pytorch_lightning.loggers.": Logger,
     "pytorch_lightning.Trainer": Trainer,
     "advfool.training.callbacks.StepProgressBar": Progress,

@@ -13,8 +13,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from advfool.commands.resuming import check_source, has_checkpoint, settings_as_json
 from advfool.commands.keys import TrainKeys
+from advfool.commands.resuming import check_source, has_checkpoint, settings_as_json
 from advfool.commands.status import Status
 from advfool.utilities.config import about_a_value
 from advfool.utilities.errors import AdvfoolError
