@@ -73,9 +73,11 @@ def _parsed(text: str) -> Override:
         ) from error
 
 
-def _group(override: Override) -> str | None:
+def _group(override: Override, config_name: str) -> str | None:
     """Return the folder of conf/ that an override chooses a file of; None for a value."""
     key = override.key_or_group
+    if "model" not in COMMANDS[config_name].needs:  # a command without groups
+        return None
     return key if any((folder / key).is_dir() for folder in config_dirs()) else None
 
 
@@ -89,7 +91,7 @@ def _choices(override: Override) -> list[Any]:
 
 def _check_groups(overrides: Sequence[Override], config_name: str) -> None:
     for override in overrides:
-        group = _group(override)
+        group = _group(override, config_name)
         if group in COMMANDS[config_name].needs and (override.is_delete() or None in _choices(override)):
             raise AdvfoolError(f"{group} is missing: choose one, {group}=NAME.")
         for choice in _choices(override) if group else ():
@@ -115,14 +117,15 @@ def _check_sweeps(overrides: Sequence[Override]) -> None:
 
 def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
     """Follow each override's path through the configuration with the chosen groups, but without other values."""
-    chosen = [override.input_line for override in overrides if _group(override) and not override.is_sweep_override()]
+    groups = [override for override in overrides if _group(override, config_name)]
+    chosen = [override.input_line for override in groups if not override.is_sweep_override()]
     try:
         with initialize_config_dir(str(config_dirs()[-1]), version_base="1.3"):
             cfg = compose(config_name, [text for text in chosen if text], return_hydra_config=True)
     except (HydraException, ValueError):
         return
     for override in overrides:
-        if _group(override) is None and "/" not in override.key_or_group:
+        if override not in groups and "/" not in override.key_or_group:
             _follow(cfg, override)
 
 

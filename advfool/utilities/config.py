@@ -136,7 +136,7 @@ def as_config(*trees: Mapping) -> DictConfig:
     return merged
 
 
-def interpreter_configs(entries: Sequence[object]) -> dict[str, DictConfig]:
+def interpreter_configs(entries: object) -> dict[str, DictConfig]:
     """Read the nodes of several interpreters.
 
     Args:
