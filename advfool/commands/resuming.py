@@ -13,8 +13,9 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from advfool.commands.keys import TrainKeys
-from advfool.commands.schema import settings_of
+from advfool.commands.schema import keys_of, settings_of
 from advfool.commands.status import Status, differences
+from advfool.commands.validation import resolved
 from advfool.models.weights import UNREADABLE, misfits
 from advfool.training.checkpoint_paths import check_paths
 from advfool.training.checkpoints import ORIGIN
@@ -46,7 +47,8 @@ class Interrupted:
 
 def settings_as_json(cfg: DictConfig, schema: type = TrainKeys) -> dict[str, Any]:
     """List the values that decide the results, by dotted path, as JSON has them."""
-    return {path: _as_json(value) for path, value in settings_of(cfg, schema).items()}
+    tree = resolved(cfg, [key for key in cfg if key in keys_of(schema)])
+    return {path: _as_json(value) for path, value in settings_of(tree, schema).items()}
 
 
 def machine_of(trainer: Trainer, workers: int) -> dict[str, Any]:

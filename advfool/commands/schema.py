@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from hydra.utils import get_object
-from omegaconf import DictConfig
 
 from advfool.commands.foreign import foreign_parameters
 from advfool.commands.keys import NAME, PLACE, SETTING, RunKeys, TrainKeys, declared, keys_of
@@ -51,7 +50,7 @@ def _below(node: Any, path: str, rest: list[str]) -> Role:
     return role if role is not SETTING or not further else _below(child, f"{path}.{key}", further)
 
 
-def settings_of(cfg: DictConfig, schema: type = TrainKeys) -> dict[str, object]:
+def settings_of(cfg: Mapping, schema: type = TrainKeys) -> dict[str, object]:
     """List the values that decide the results, by dotted path: all settings and names of a configuration."""
     tree = plain(cfg)
     found = {}

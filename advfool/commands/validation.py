@@ -87,7 +87,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
     for key in declaration.needs:
         if OmegaConf.is_missing(cfg, key) or cfg.get(key) is None:
             raise AdvfoolError(f"{key} is missing: give it, {key}=...")
-    tree = _resolved(cfg, list(cfg))
+    tree = resolved(cfg, list(cfg))
     hints: dict[str, Any] = {}
     for schema in reversed(declaration.schemas):
         hints |= get_type_hints(schema, include_extras=True)
@@ -110,10 +110,10 @@ def check_built(cfg: DictConfig) -> None:
         AdvfoolError: see `check_config`.
     """
     hints = get_type_hints(RunKeys, include_extras=True)
-    Nodes(cfg).check(_resolved(cfg, [key for key in _BUILT if key in cfg]), hints)
+    Nodes(cfg).check(resolved(cfg, [key for key in _BUILT if key in cfg]), hints)
 
 
-def _resolved(cfg: DictConfig, keys: Sequence[Any]) -> dict[str, Any]:
+def resolved(cfg: DictConfig, keys: Sequence[Any]) -> dict[str, Any]:
     """Resolve nodes; interpolations to what is only found with the network (null until then) get a stand-in."""
     model = cfg.get("model")
     missing = {key: value for key, value in _STAND_INS.items() if model and key in model and model.get(key) is None}

@@ -91,3 +91,17 @@ def test_damaged_files_of_a_finished_run_are_named(tmp_path):
         (tmp_path / "metrics.json").write_text(content)
         with pytest.raises(AdvfoolError, match="metrics.json is damaged"):
             read_run(tmp_path)
+
+
+def test_what_is_only_found_with_the_network_is_no_obstacle():
+    from hydra import compose, initialize_config_dir
+
+    from advfool.commands.resuming import settings_as_json
+    from advfool.utilities.config import conf_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", ["model=torchvision", "model.arch=resnet18", "data=imagefolder", "data.root=/photos"])
+    cfg.callbacks = cfg.logger = None  # lie in the folder of a command
+    cfg.trainer.default_root_dir = "."
+    settings = settings_as_json(cfg)
+    assert (settings["model.arch"], settings["model.input"]) == ("resnet18", None)
