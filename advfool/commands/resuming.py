@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from advfool.commands.keys import TrainKeys
-from advfool.commands.schema import keys_of, settings_of
+from advfool.commands.schema import settings_of
 from advfool.commands.status import Status, differences
 from advfool.commands.validation import resolved
 from advfool.models.weights import UNREADABLE, misfits
@@ -47,8 +47,7 @@ class Interrupted:
 
 def settings_as_json(cfg: DictConfig, schema: type = TrainKeys) -> dict[str, Any]:
     """List the values that decide the results, by dotted path, as JSON has them."""
-    tree = resolved(cfg, [key for key in cfg if key in keys_of(schema)])
-    return {path: _as_json(value) for path, value in settings_of(tree, schema).items()}
+    return {path: _as_json(value) for path, value in settings_of(resolved(cfg, list(cfg)), schema).items()}
 
 
 def machine_of(trainer: Trainer, workers: int) -> dict[str, Any]:
