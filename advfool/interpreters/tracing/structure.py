@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _PLAIN = (int, float, complex, str, bytes, type(None), Enum, torch.dtype, torch.device, torch.Size)
+_QUICK = frozenset((int, float, bool, str, type(None)))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _DEPTH, _LENGTH = 5, 1000  # what lies deeper, or in longer containers, counts by identity
@@ -55,7 +56,11 @@ def _module(module: nn.Module, depth: int) -> tuple[Any, ...]:
         (name, value is None) for kind in ("_parameters", "_buffers") for name, value in own.get(kind, {}).items()
     )
     hooks = tuple(_frozen(value, depth) for kind in _HOOKS for value in own.get(kind, {}).values())
-    rest = tuple((name, _frozen(value, depth + 1)) for name, value in list(own.items()) if name not in _OF_EVERY_MODULE)
+    rest = tuple(
+        (name, value if type(value) in _QUICK else _frozen(value, depth + 1))
+        for name, value in list(own.items())
+        if name not in _OF_EVERY_MODULE
+    )
     return id(module), type(module), module.training, tensors, hooks, rest
 
 
