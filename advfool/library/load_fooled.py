@@ -1,6 +1,5 @@
 """Loads a manipulated network from the folder of a run: `advfool.load_fooled`."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from advfool.utilities.config import as_config, build, own_config_dirs
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, WEIGHTS
 from advfool.utilities.kinds import Text
+from advfool.utilities.modules import copied
 from advfool.utilities.stored import stored_file, stored_yaml
 from advfool.utilities.trust import Trust, named_in
 
@@ -42,7 +42,7 @@ def load_fooled(folder: Text | Path, model: nn.Module | None = None, allow: Text
         raise AdvfoolError(f"load_fooled: expected the folder of a finished run, found no '{weights}'.")
     weights = stored_file(place, WEIGHTS)
     if model is not None:
-        network = copy.deepcopy(model)
+        network = copied(model)
         fit_weights(network, read_weights(weights), str(weights))
         return network.eval()
     return _source(place, allow).build(read_classes(weights) or ())

@@ -1,6 +1,5 @@
 """Fine-tunes a network so that its heatmaps lie: from a setup to a manipulated network."""
 
-import copy
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from advfool.training.checkpoint_paths import best_checkpoint
 from advfool.training.module import FoolingModule
 from advfool.training.settings import Training
 from advfool.utilities.errors import AdvfoolError, Diverged
+from advfool.utilities.modules import copied
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def finetune(setup: Setup, training: Training, trainer: Trainer, checkpoint: Pat
         Diverged: the training destroyed the classifier.
     """
     seed = setup.settings.seed
-    module = FoolingModule(setup, training, copy.deepcopy(setup.original))
+    module = FoolingModule(setup, training, copied(setup.original))
     _check_processes(setup, trainer)
     module.cached_original = cached_answers(setup, training, trainer)
     pl.seed_everything(seed, workers=True, verbose=False)  # the same whether weights were cached or made

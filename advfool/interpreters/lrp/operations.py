@@ -12,7 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.stochastic_depth import stochastic_depth
 from torchvision.transforms import v2
 
-from advfool.interpreters.tracing.graph import alias
+from advfool.interpreters.tracing.graph import alias, with_item
 
 Key = type | Callable[..., Any] | str  # a module's class, a function, or the name of a tensor's method or attribute
 
@@ -244,7 +244,7 @@ CHOICE = _kind(
     "choice between values and constants",
     {
         *_modules("ConstantPad#d"), torch.where, "where", torch.masked_fill, "masked_fill", torch.maximum, "maximum",
-        torch.minimum, "minimum",
+        torch.minimum, "minimum", with_item,
     },
     "to the value that was chosen; chosen constants take theirs",
     "Each output is a copy of one input or constant.",

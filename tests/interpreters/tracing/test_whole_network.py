@@ -129,8 +129,16 @@ CODE = {
     "device and type": lambda net, v: v * torch.ones(1, dtype=v.dtype, device=v.device).item(),
     "module made inside": lambda net, v: nn.AvgPool2d(2)(nn.ReLU()(v)),
     "module in a list": lambda net, v: net.hidden[0](v),
+    "assignment": lambda net, v: assigned(v),
     "sizes for a constant": lambda net, v: v[:, :, :, torch.arange(v.shape[3] - 1)],
 }
+
+
+def assigned(v):
+    v = v.clone()
+    v[:, :2] = v[:, 2:4] * 2
+    v[:, 4] = 0.5
+    return v
 
 
 @pytest.mark.parametrize("kind", CODE)
