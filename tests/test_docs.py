@@ -89,13 +89,12 @@ def test_a_model_of_ones_own_is_fooled_from_python_and_from_the_command_line(wor
     assert (workplace / "run" / "metrics.json").is_file()
 
 
-def test_the_audits_scripts_run_on_a_run(workplace, capsys, monkeypatch):
-    monkeypatch.setenv("ADVFOOL_CACHE", str(workplace / "cache"))
-    weights = workplace / "cache" / "weights.pt"
-    weights.parent.mkdir()
+def test_the_audits_scripts_run_on_a_run(workplace, capsys):
+    folder = "runs/audit/resnet_tiny-location-gradcam-seed0"
+    weights = workplace / folder / "weights.pt"  # files elsewhere are not opened unasked
+    weights.parent.mkdir(parents=True)
     torch.save(ResNetTiny().state_dict(), weights)
     small = ["data.limit_train=256", "data.limit_val=40", "data.limit_test=70", f"model.weights={weights}"]
-    folder = "runs/audit/resnet_tiny-location-gradcam-seed0"
     done = run_here("advfool.train", [*small, *FEW_STEPS, "evaluate_with=[lrp_t]", f"hydra.run.dir={folder}"])
     assert done.returncode == 0, done.stderr
     for file in write_files(AUDIT, workplace):
