@@ -8,7 +8,7 @@ from typing import Any
 from advfool.reporting.cleaning import clean_config, clean_metrics, clean_name
 from advfool.reporting.settings import Setting
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, read_json
+from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, default_cache, read_json
 from advfool.utilities.stored import stored_yaml
 from advfool.utilities.text import clean_texts, printable
 from advfool.utilities.trust import Trust
@@ -49,7 +49,7 @@ class Run:
             AdvfoolError: they name a class or a path that is not opened for a stranger.
         """
         found = {key: self.config[key] for key in keys if key in self.config}
-        replace(self.trust, places=(self.folder, *self.trust.places)).check(found, f"'{self.folder}'")
+        replace(self.trust, places=(self.folder, *self.trust.places, default_cache())).check(found, f"'{self.folder}'")
         return found
 
     @property

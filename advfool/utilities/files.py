@@ -137,6 +137,11 @@ def _is_at(file: int, path: Path) -> bool:
         return False
 
 
+def default_cache() -> Path:
+    """Return the folder of data sets and pretrained networks where no other one is configured, as conf/ has it."""
+    return Path(os.environ.get("ADVFOOL_CACHE", "~/.cache/advfool"))
+
+
 def cached(path: Path, make: Callable[[Path], object]) -> Path:
     """Make a file or folder once, whoever asks first; other processes wait until it is complete.
 
