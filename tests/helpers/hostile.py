@@ -64,7 +64,7 @@ def run_folder(folder: Path, config: dict | str | None = None) -> Path:
     config = run_config() if config is None else config
     text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
     (folder / "config.yaml").write_text(text)
-    metrics = {"fsr": {"simplegrad": 0.5}, "accuracy": {"drop": {"top1": 0.0}}}
+    metrics = {"fsr": {"simplegrad": 0.5}, "accuracy": {"drop": {"top1": 0.0}}, "original_sha256": None}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     network = Tiny("resnet_tiny", family="resnet").create(10)
     write_weights(network, folder / "manipulated.safetensors", tuple("0123456789"))

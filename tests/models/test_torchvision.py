@@ -17,7 +17,7 @@ def test_unknown_names_list_similar_ones():
         Torchvision(name="x", arch="resnet51")
     with pytest.raises(AdvfoolError, match=r"model.arch=resnet51 is not one of timm's networks\. Similar .*resnet50"):
         Timm(name="x", arch="resnet51")
-    with pytest.raises(AdvfoolError, match="model.family=cnn is unknown; choose one of vgg, resnet, densenet"):
+    with pytest.raises(AdvfoolError, match="family must be one of vgg, resnet, densenet, got 'cnn'"):
         Tiny(name="x", family="cnn")
 
 

@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 
+from advfool.utilities.errors import AdvfoolError
 from tests.helpers.original import finished, keep, passes
 
 
@@ -52,7 +53,7 @@ def test_an_error_midway_leaves_nothing_that_counts(tmp_path, original, digits):
 
     fail.count = 0
     handle = original.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="no space left"):
+    with pytest.raises(AdvfoolError, match="forward pass of .* no space left"):
         keep(tmp_path, original, digits.train())
     handle.remove()
     assert finished(tmp_path) == 0

@@ -21,7 +21,7 @@ def forward_failed(network: nn.Module, images: Tensor) -> Iterator[None]:
         form = f"{tuple(images.shape)}, {images.dtype}"
         raise AdvfoolError(
             f"The forward pass of {type(network).__name__} failed on images of the form {form}: {first_line(error)} "
-            "Give images as the network takes them: (n, channels, height, width), of its size and type."
+            "Where their form is the reason, give images as the network takes them: (n, channels, height, width)."
         ) from error
 
 
