@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from advfool.interpreters.tracing.sites import Layout
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import SMALLEST_MAP
-from advfool.utilities.modules import module_at
+from advfool.utilities.modules import in_eval_mode, module_at
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -46,17 +46,13 @@ def find_target_layer(network: nn.Module, shape: Sequence[int], layer: str | Non
                 (coarse if _is_coarser(value, layout, shape) else fine).append((name, layout))
 
         handles.append(module.register_forward_pre_hook(note, with_kwargs=True))
-    modes = {module: module.training for module in network.modules()}
-    network.eval()  # in train mode this run would change the statistics of batch norm
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_eval_mode(network):
             parameter = next(network.parameters())
             network(torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     seen = coarse or fine
     if not seen and layer is not None:
         return layer, "nchw"

@@ -57,8 +57,10 @@ def in_eval_mode(network: nn.Module) -> Iterator[None]:
         AdvfoolError: a batch norm keeps no running statistics, so that images of a batch influence each other even in
             eval mode.
     """
-    training = [module for module in network.modules() if module.training]
+    training = []
     for name, module in network.named_modules():
+        if module.training:
+            training.append(module)
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise AdvfoolError(
                 f"Batch norm '{name}' keeps no running statistics (track_running_stats=False), so images of a batch "

@@ -120,8 +120,6 @@ class Recording:
         """
         targets = self.classes(targets)
         key = tuple(targets.tolist())
-        if not self.logits.requires_grad or quantised(self.network):
-            raise no_path(self.network, self.images)
         if key not in self._gradients:
             self._gradients[key] = self._gradients_of(targets)
         found = [gradient for gradient in self._gradients[key][site] if gradient is not None]
@@ -134,6 +132,8 @@ class Recording:
         return found
 
     def _gradients_of(self, targets: Int[Tensor, "n"]) -> dict[Site, list[Tensor | None]]:
+        if not self.logits.requires_grad or quantised(self.network):
+            raise no_path(self.network, self.images)
         tensors = [tensor for found in self.activations.values() for tensor in found]
         with torch.inference_mode(False), torch.enable_grad(), self.twice.of_activations():
             total = self.logits.gather(1, targets[:, None]).sum()

@@ -27,9 +27,9 @@ def structure(network: nn.Module) -> tuple[Any, ...]:
     Args:
         network: the network.
     """
-    classes = {type(module): None for module in network.modules()}
-    modules = tuple((name, _module(module, 0)) for name, module in network.named_modules(remove_duplicate=False))
-    return modules, tuple(_class(kind) for kind in classes)
+    named = list(network.named_modules(remove_duplicate=False))
+    classes = dict.fromkeys(type(module) for _, module in named)
+    return tuple((name, _module(module, 0)) for name, module in named), tuple(_class(kind) for kind in classes)
 
 
 class _Same:
