@@ -10,6 +10,7 @@ from advfool.commands.run_folder import read_run
 from advfool.reporting.paper.networks import USED, open_run
 from advfool.reporting.runs import find_runs
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import default_cache
 from tests.helpers.command import run_here
 from tests.helpers.hostile import Canary, run_config, run_folder
 
@@ -253,9 +254,6 @@ def test_messages_do_not_command_the_terminal(tmp_path):
 
 
 def evaluate(tmp_path, *overrides):
-    options = ["pictures=0", "evaluate_with=[]", "aopc.images=0", "callbacks.progress=null", f"cache={cache()}"]
+    cache = f"cache={default_cache().expanduser()}"
+    options = ["pictures=0", "evaluate_with=[]", "aopc.images=0", "callbacks.progress=null", cache]
     return run_here("advfool.evaluate", [f"hydra.run.dir={tmp_path / 'evaluation'}", *options, *overrides])
-
-
-def cache() -> str:
-    return os.environ.get("ADVFOOL_CACHE", "~/.cache/advfool")
