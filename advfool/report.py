@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
 
     from advfool.reporting.writing import write_all
 
-    page = write_all(Path(cfg.runs), Path(cfg.output))
+    page = write_all(Path(cfg.runs).expanduser(), Path(cfg.output).expanduser())
     Console(highlight=False, soft_wrap=True).print(f"The report: {page}", markup=False)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rich.console import Console
 from advfool.commands.keys import EvaluateKeys, TrainKeys
 from advfool.commands.naming import how_to_resume, name_start, quoted, with_quoted_paths
 from advfool.commands.overrides import explain
-from advfool.commands.own_folder import Result, Task, expected, run_in_folder
+from advfool.commands.own_folder import Result, Task, expected, remove_unused, run_in_folder
 from advfool.commands.signals import Interruptions, end_with_parent, interruptible, parent_of_others, undisturbed
 from advfool.commands.sweep import Begin, Sweep, run_in_sweep
 from advfool.commands.validation import Refused, check_config
@@ -63,6 +64,9 @@ def command(
                     if (error := expected(problem)) is None:
                         raise
                     failures.append(error)
+                    if config_name in SCHEMAS and not _process_of_job():
+                        with suppress(OSError):
+                            remove_unused(folders[0])
                     return None
 
             Begin.sweep = None

@@ -13,6 +13,7 @@ CHECKPOINTS = (
     "advfool.training.checkpoints.LastCheckpoint",
     "pytorch_lightning.callbacks.ModelCheckpoint",
 )
+MOVES_IMAGES = "advfool.training.adversarial.FreeAdversarialTraining"
 USUAL = {"accelerator": ("cpu",), "devices": (1,), "strategy": ("auto",), "precision": ("32-true", None)}
 Tree = Mapping[str, Any]  # the resolved configuration
 
@@ -30,6 +31,7 @@ def check_combinations(tree: Tree) -> None:
         _check_checkpoint(tree)
         _check_monitors(tree)
         _check_schedule(tree)
+        _check_attack(tree)
         _check_interpreters(tree)
     _check_classes(tree)
     if tree.get("paper") is not None and tree["paper"] not in names_in("experiment"):
@@ -51,8 +53,18 @@ def _check_checkpoint(tree: Tree) -> None:
             "trainer.enable_checkpointing=false contradicts the callbacks that save checkpoints: give "
             "callbacks.checkpoint=null callbacks.last=null select=last as well."
         )
+    places = [(node.get("dirpath"), node.get("filename")) for _, node in _checkpoints(tree)]
+    if len(set(places)) < len(places):
+        raise AdvfoolError(
+            f"Two checkpoints have the same file, {places[0][1]}: give one another name, callbacks.last.filename=last."
+        )
     if tree["select"] == "best":
         first = next(_checkpoints(tree), None)  # the one that Lightning asks for the best
+        if first is not None and first[1].get("save_top_k") == 0:
+            raise AdvfoolError(
+                f"select=best needs the checkpoint of the best validation, but callbacks.{first[0]}.save_top_k=0 saves "
+                "none. Use select=last, or 1."
+            )
         if first is None or first[1].get("monitor") is None:
             lacks = (
                 "callbacks.checkpoint" if first is None or first[0] != "checkpoint" else "callbacks.checkpoint.monitor"
@@ -80,12 +92,27 @@ def _check_monitors(tree: Tree) -> None:
 
 def _check_schedule(tree: Tree) -> None:
     steps, schedule = tree["trainer"].get("max_steps"), tree["scheduler"] or {}
+    least = tree["trainer"].get("min_steps")
+    if least is not None and steps is not None and least > steps:
+        raise AdvfoolError(f"trainer.min_steps={least} contradicts trainer.max_steps={steps}. Use at most as many.")
     planned = schedule.get("total_steps")
     if planned is not None and steps is not None and planned < steps:
         raise AdvfoolError(
             f"scheduler.total_steps={planned} ends before the training, trainer.max_steps={steps}: the schedule has no "
             "learning rate for the other steps. Give as many."
         )
+
+
+def _check_attack(tree: Tree) -> None:
+    """Refuse what contradicts a training on images that move."""
+    moves = any(node and node["_target_"] == MOVES_IMAGES for node in (tree["callbacks"] or {}).values())
+    if moves and tree["cache_original"]:
+        raise AdvfoolError(
+            "cache_original=true contradicts attack=free, which moves the training images: nothing that the original "
+            "network says of them can be cached. Use cache_original=false."
+        )
+    if moves and tree["mix"]:
+        raise AdvfoolError(f"mix={tree['mix']} contradicts attack=free, which cannot move blended images. Use mix=0.")
 
 
 def _check_interpreters(tree: Tree) -> None:

@@ -4,14 +4,26 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
-from advfool.utilities.kinds import MOST, Accelerator, Count, Inside, NonNegative, Positive, Share, Size, Text, Words
+from advfool.utilities.kinds import (
+    MOST,
+    Accelerator,
+    Count,
+    Inside,
+    Label,
+    NonNegative,
+    Positive,
+    Share,
+    Size,
+    Text,
+    Words,
+)
 from advfool.utilities.roles import Role
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 Betas = Annotated[tuple[Decay, Decay], Words("two numbers from 0 to below 1")]
 Endless = Annotated[int, Ge(-1), Le(MOST), Words("a whole number of at least 0, or -1 for all")]
 Devices = Count | Literal["auto", -1] | Annotated[tuple[Size, ...], Len(1), Words("a list of device numbers")]
-Batches = Size | Share
+Batches = Count | Annotated[float, Gt(0), Le(1)]
 
 
 class Optimizers:
@@ -93,8 +105,8 @@ class Trainer:
     limit_val_batches: Batches | None
     limit_test_batches: Batches | None
     limit_predict_batches: Batches | None
-    overfit_batches: Batches
-    fast_dev_run: bool | Size
+    overfit_batches: Size | Share
+    fast_dev_run: Annotated[Literal[False], Words("false: it would leave no results")]
     detect_anomaly: bool
     inference_mode: Annotated[Literal[False], Words("false: heatmaps need gradients while validating")]
 
@@ -103,7 +115,7 @@ class Checkpoint:
     """Parameters of pytorch_lightning.callbacks.ModelCheckpoint, and of advfool's checkpoints."""
 
     dirpath: Annotated[Text | None, Role.PLACE]
-    filename: Text | None
+    filename: Label | None
     monitor: Text | None
     mode: Literal["min", "max"]
     save_top_k: Endless
@@ -111,6 +123,14 @@ class Checkpoint:
     every_n_train_steps: Size | None
     every_n_epochs: Size | None
     auto_insert_metric_name: bool
+
+
+class Stopping:
+    """Parameters of pytorch_lightning.callbacks.EarlyStopping."""
+
+    monitor: Text
+    patience: Size
+    mode: Literal["min", "max"]
 
 
 class Progress:
@@ -126,12 +146,14 @@ class Logger:
     save_dir: Annotated[Text, Role.PLACE]
     name: str | None
     version: Size | str | None
+    flush_logs_every_n_steps: Count
 
 
 _TABLES = {
     "torch.optim.lr_scheduler.": Schedulers,
     "torch.optim.": Optimizers,
     "pytorch_lightning.callbacks.ModelCheckpoint": Checkpoint,
+    "pytorch_lightning.callbacks.EarlyStopping": Stopping,
     "advfool.training.checkpoints.": Checkpoint,
     "pytorch_lightning.loggers.": Logger,
     "pytorch_lightning.Trainer": Trainer,

@@ -38,7 +38,7 @@ def draw_gallery(cfg: DictConfig) -> Path:
     if not cfg.models or not cfg.interps:
         raise AdvfoolError("gallery: give at least one of models=[...] and one of interps=[...].")
     rows = [_row(cfg, model) for model in cfg.models]
-    output = Path(cfg.output)
+    output = Path(cfg.output).expanduser()
     output.parent.mkdir(parents=True, exist_ok=True)
     gallery_picture(output, rows)
     Console(highlight=False, soft_wrap=True).print(f"The picture: {output}")

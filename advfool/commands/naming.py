@@ -5,6 +5,7 @@ import re
 import secrets
 import shlex
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from omegaconf import OmegaConf
 LONGEST = 100  # characters of a name
 STARTED = "ADVFOOL_STARTED"  # environment variable: the name of this start, which workers share
 PATHS = ("run", "runs", "resume", "original", "manipulated", "image", "output", "cache", "data.root", "hydra.run.dir")
-PLAIN = r"[A-Za-z0-9_./~-]+"  # what neither a shell nor Hydra takes for something else
+PLAIN = r"[A-Za-z0-9_./-]+"  # what neither a shell nor Hydra takes for something else
+
+
+HOME = r"~[A-Za-z0-9_.-]*(/[^,]*)?$"  # a path that begins with a home folder, no list of several
 
 
 def name_start() -> None:
@@ -55,9 +59,10 @@ def quoted(path: str) -> str:
 
 
 def with_quoted_paths(arguments: list[str]) -> list[str]:
-    """Quote the values of those overrides that are paths of existing files and folders.
+    """Quote the values of those overrides that are paths of existing files and folders, or begin with a home folder.
 
-    So each command takes a path as another one printed it, and as a shell completes it.
+    So each command takes a path as another one printed it, and as a shell completes it; `~` is expanded, which not
+    every shell does behind an equals sign.
 
     Args:
         arguments: of a command.
@@ -69,6 +74,9 @@ def _with_quoted_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-") or re.fullmatch(PLAIN, value) or not value:
         return argument
+    if re.match(HOME, value) and ("/" in value or key in PATHS):  # Hydra's grammar has no ~, and zsh leaves it
+        with suppress(RuntimeError):  # there is no such user
+            return f"{key}={quoted(str(Path(value).expanduser()))}"
     try:
         exists = Path(value).expanduser().exists()
     except (OSError, ValueError, RuntimeError):

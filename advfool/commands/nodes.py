@@ -1,6 +1,7 @@
 """Walk over the nodes of a configuration, and check each value against the signature that takes it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
@@ -64,6 +65,7 @@ class Nodes:
     def _leaf(self, value: object, hint: Any, key: str) -> None:
         try:
             check(hint, value, key, "null")
+            _check_home(value, key)
         except AdvfoolError as error:
             if not self._refers(key):
                 raise
@@ -146,6 +148,15 @@ class Nodes:
                 self._value(inner, signature.hints[name], f"{key}.{name}")
             elif inner is not None:
                 self._settings(inner, TakenBy(taken.kind), f"{key}.{name}", whole=False)
+
+
+def _check_home(value: object, key: str) -> None:
+    """Refuse a path in the home folder of a user who does not exist."""
+    if isinstance(value, str) and value.startswith("~"):
+        try:
+            Path(value).expanduser()
+        except RuntimeError:
+            raise AdvfoolError(f"{key} begins with a home folder that does not exist, got '{value}'.") from None
 
 
 def _entries(hint: Any) -> Any:

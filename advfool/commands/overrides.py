@@ -67,9 +67,10 @@ def _parsed(text: str) -> Override:
         return override
     except HydraException as error:
         reason = " ".join(str(error).splitlines()[0].split()[:12])
+        home = " Home folders: in full, or KEY='\"~/...\"'." if "~" in text.partition("=")[2] else ""
         raise AdvfoolError(
             f"{shown(text)} is not KEY=VALUE ({reason}). Lists are [a,b], settings {{key: value}}; quote other special "
-            f"characters: KEY='\"...\"'."
+            f"characters: KEY='\"...\"'.{home}"
         ) from error
 
 

@@ -18,7 +18,7 @@ from advfool.commands.resuming import check_source, has_checkpoint, settings_as_
 from advfool.commands.status import Status
 from advfool.utilities.config import about_a_value
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import CHECKPOINTS, LOCK, METRICS, PART, locked
+from advfool.utilities.files import CHECKPOINTS, LOCK, METRICS, PART, STATUS, locked
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], object]
@@ -100,6 +100,16 @@ def _run(task: Task, cfg: DictConfig, folder: Path, result: Result, schema: type
         part.unlink(missing_ok=True)
     status.write("finished", settings, seconds=None if resume else round(time.time() - started, 2))
     return returned
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that ended before it began: it has nothing but Hydra's files, a log and the status."""
+    own = [path for path in folder.iterdir() if path.name in (STATUS, LOCK, ".hydra") or path.suffix == ".log"]
+    if len(own) < len(list(folder.iterdir())) or folder.resolve() == Path.cwd():
+        return
+    for path in own:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    folder.rmdir()
 
 
 def message_of(error: Exception) -> str:

@@ -10,18 +10,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from advfool.commands.pretrained import with_pretrained_weights
+from advfool.commands.pretrained import weights_path, with_pretrained_weights
+from advfool.commands.trials import built_interpreters, try_optimizer, try_trainer
 from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
 from advfool.data.samples import InputFormat, take
 from advfool.evaluation.assembly import assemble, try_network, with_classes
 from advfool.evaluation.setup import AOPCSettings, Settings, Setup
 from advfool.foolings.base import CompositeFooling, Fooling
-from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
 from advfool.training.settings import Training
 from advfool.utilities.config import build, plain
-from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError, first_line
 from advfool.utilities.modules import module_at
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,7 @@ def build_setup(cfg: DictConfig) -> Configured:
     _check_before_work(cfg, source, data, fooling, settings)
     original = with_pretrained_weights(source, cfg).build(data.classes)
     try_network(original, data)
-    layer, layout = cfg.model.target_layer, cfg.model.layout
-    if layer is None or layout is None:
-        shape = take(data.test(), [0]).image.shape[1:]
-        layer, found = find_target_layer(original, shape, layer)
-        layout = layout or found
-        log.info("Target layer of %s: %s (model.target_layer=... chooses another)", source.name, layer)
+    layer, layout = _target_layer(cfg, original, data)
     if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
     config = _completed(cfg, input, layer, layout, fooling)
@@ -78,11 +73,11 @@ def build_setup(cfg: DictConfig) -> Configured:
     setup = assemble(
         data,
         original,
-        _interpreters(config),
+        built_interpreters(config),
         fooling,
         settings,
         trains=trains,
-        optional=not any(override.startswith("evaluate_with") for override in _overrides()),
+        optional=not _chosen(),
         model=source.name,
         target_layer=layer,
     )
@@ -97,13 +92,45 @@ def _check_before_work(
         with_classes(fooling, data)
     if "drop_weight" in cfg:  # a training's
         training_from(cfg).check_with(fooling, settings.target, len(data.classes))
-    names = [cfg.interp.name] if cfg.get("interp") else []
-    settings.aopc.check(data.input.shape[-2:], [*names, *map(str, cfg.interpreters or {})])
+    layer, layout = cfg.model.target_layer or "layer", cfg.model.layout or "nchw"
+    tried = _completed(cfg, source.input_format(), layer, layout, fooling)
+    settings.aopc.check(data.input.shape[-2:], list(built_interpreters(tried)))
+    if "drop_weight" in cfg:
+        _check_map_metrics(cfg, data)
+        try_optimizer(cfg)
+        try_trainer(tried)
     if source.weights == "pretrained" and not source.has_pretrained():
         network = replace(source, weights=None).build(data.classes)
         for layer in [cfg.model.target_layer, (cfg.get("interp") or {}).get("layer"), *(cfg.get("trainable") or ())]:
             if layer is not None:
                 module_at(network, layer)
+        if not weights_path(cfg).exists():
+            network.eval()
+            try_network(network, data)
+            target, layout = _target_layer(cfg, network, data)
+            built = built_interpreters(_completed(cfg, source.input_format(), target, layout, fooling))
+            assemble(data, network, built, fooling, settings, "drop_weight" in cfg, optional=not _chosen())
+
+
+def _check_map_metrics(cfg: DictConfig, data: DataModule) -> None:
+    """Check the AOPC curves that validations measure, which they would fail at."""
+    node = (cfg.callbacks or {}).get("map_metrics") or {}
+    if node.get("every_n_validations") and node.get("aopc_images"):
+        try:
+            AOPCSettings(node.aopc_images, node.steps, node.region).check(data.input.shape[-2:], [])
+        except AdvfoolError as error:
+            raise AdvfoolError(f"callbacks.map_metrics: {error}") from None
+
+
+def _target_layer(cfg: DictConfig, network: nn.Module, data: DataModule) -> tuple[str | None, str | None]:
+    """Return the target layer and the layout of its activation, found where the configuration leaves them open."""
+    layer, layout = cfg.model.target_layer, cfg.model.layout
+    if layer is None or layout is None:
+        shape = take(data.test(), [0]).image.shape[1:]
+        layer, found = find_target_layer(network, shape, layer)
+        layout = layout or found
+        log.info("Target layer of %s: %s (model.target_layer=... chooses another)", cfg.model.name, layer)
+    return layer, layout
 
 
 def settings_from(cfg: DictConfig) -> Settings:
@@ -146,26 +173,14 @@ def _completed(
     return merged
 
 
-def _interpreters(cfg: DictConfig) -> dict[str, Interpreter]:
-    """Build the interpreter to train with, where there is one, and then those to evaluate with, by name."""
-    found: dict[str, Interpreter] = {}
-    if cfg.get("interp"):
-        trained: Interpreter = build(cfg.interp)
-        if not trained.name:
-            raise AdvfoolError("The interpreter to train with has no name: give it one, interp.name=...")
-        found[trained.name] = trained
-    for name, node in (cfg.interpreters or {}).items():
-        if name not in found:
-            found[str(name)] = replace(build(node), name=str(name))
-    return found
-
-
-def _overrides() -> list[str]:
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+def _chosen() -> bool:
+    """Tell whether the interpreters to evaluate with were chosen on the command line."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    return any(override.startswith("evaluate_with") for override in given)
 
 
 def _import(module: str) -> None:
     try:
         import_module(module)
-    except ImportError as error:
-        raise AdvfoolError(f"imports: the module '{module}' cannot be imported: {error}.") from error
+    except Exception as error:  # a module may raise anything
+        raise AdvfoolError(f"imports: the module '{module}' cannot be imported: {first_line(error)}") from error

@@ -11,7 +11,7 @@ from advfool.data.loaders import Seeded, ShuffledLoader, process_count
 from advfool.data.samples import ImageFormat, Samples, collate
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Count, Pair, Seed, Size
+from advfool.utilities.kinds import Count, Pair, Seed, Workers
 
 
 class DataModule(LightningDataModule):
@@ -52,7 +52,7 @@ class DataModule(LightningDataModule):
         self,
         batch_size: Count,
         eval_batch_size: Count,
-        workers: Size,
+        workers: Workers,
         seed: Seed,
         pair: Pair | None = None,
         **limits: Count | None,

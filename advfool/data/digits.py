@@ -25,7 +25,7 @@ from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import cached
 from advfool.utilities.heatmaps import box_mask
-from advfool.utilities.kinds import Count, Pair, Seed, Size, Text
+from advfool.utilities.kinds import Count, Pair, Seed, Text, Workers
 from advfool.utilities.roles import Role
 
 VERSION = 1  # part of the cache's key; to be raised when the drawing changes
@@ -66,7 +66,7 @@ class DigitsModule(DataModule):
         cache: Annotated[Text, Role.PLACE],
         batch_size: Count = 64,
         eval_batch_size: Count = 256,
-        workers: Annotated[Size, Role.PLACE] = 0,
+        workers: Annotated[Workers, Role.PLACE] = 0,
         seed: Seed = 0,
         order_seed: Seed = 0,
         limit_train: Count | None = None,

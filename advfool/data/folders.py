@@ -22,7 +22,7 @@ from advfool.data.samples import NO_BOX, InputFormat, Sample, Samples
 from advfool.data.splitting import Item, split_off, take_subset
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Count, CropScale, Inside, Pair, Seed, Size, SomeClass, Text
+from advfool.utilities.kinds import Count, CropScale, Inside, Pair, Seed, SomeClass, Text, Workers
 from advfool.utilities.roles import Role
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}  # no names of classes
@@ -75,7 +75,7 @@ class FolderModule(DataModule):
         root: Annotated[Text | Path, Role.PLACE],
         batch_size: Count = 8,
         eval_batch_size: Count = 32,
-        workers: Annotated[Size, Role.PLACE] = 2,
+        workers: Annotated[Workers, Role.PLACE] = 2,
         augment: bool = True,
         crop_scale: CropScale = (0.5, 1.0),
         val_fraction: Inside = 0.2,

@@ -148,6 +148,11 @@ class InputFormat(ImageFormat):
         check_fields(self)
         if len(self.mean) != len(self.std):
             raise AdvfoolError(f"mean and std must have a number for each channel, got {self.mean} and {self.std}.")
+        if self.resize < self.size:
+            raise AdvfoolError(
+                f"resize must be at least size, because the square is cut out of the resized photo: got "
+                f"resize={self.resize}, size={self.size}."
+            )
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 

@@ -15,7 +15,9 @@ from advfool.data.pictures import shown
 from advfool.data.samples import NO_BOX, ImageFormat, Sample, Samples, some_of
 from advfool.data.sources import Source, data_sets_of, items_of
 from advfool.data.splitting import Item, split_groups
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import Count, Names, Seed, Workers
 
 SHARES = {"train": 0.7, "selection": 0.1, "test": 0.2}  # of a data set that is split
 MEASURED = 256  # training images that the range of the values is measured on
@@ -23,16 +25,17 @@ MOST_CLASSES = 1_000_000  # more are no classes, but numbers of something else
 _HASHED = 64  # images that are read at a time to be hashed
 
 
+@checked
 def wrap(
     dataset: Source | LightningDataModule,
     selection: Source | None = None,
     test: Source | None = None,
     groups: Sequence[Hashable] | Int[Tensor, "n"] | None = None,
-    seed: int = 0,
-    batch_size: int = 32,
-    eval_batch_size: int = 64,
-    workers: int = 0,
-    classes: int | Sequence[str] | None = None,
+    seed: Seed = 0,
+    batch_size: Count = 32,
+    eval_batch_size: Count = 64,
+    workers: Workers = 0,
+    classes: Count | Names | None = None,
 ) -> DataModule:
     """Make a data module of a data set of any kind.
 
@@ -93,8 +96,6 @@ def wrap(
             raise AdvfoolError(
                 f"dataset: expected labels that are indices of classes, got {classes - 1}. Number the classes from 0."
             )
-    if isinstance(classes, str) or (isinstance(classes, int) and classes < 1):
-        raise AdvfoolError(f"classes: expected a number from 1 up, or a list of names, got {classes!r}.")
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     splits = {name: WrappedSamples(items.get(name, items["train"]), positions.get(name), len(names)) for name in SHARES}
     _report_copies(splits)

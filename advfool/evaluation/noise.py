@@ -1,12 +1,12 @@
 """Gaussian noise on the parameters, and what it leaves of two networks' accuracy and of the fooling."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, Int
 from rich.progress import track
 from torch import Tensor, nn
@@ -19,11 +19,16 @@ from advfool.foolings.base import CompositeFooling
 from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics import functional as metrics
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import NonNegative, Size
 
 
+@checked
 @contextmanager
-def parameter_noise(network: nn.Module, level: float, seed: int, relative: bool = True) -> Iterator[nn.Module]:
+def parameter_noise(
+    network: nn.Module, level: NonNegative, seed: Annotated[int, Ge(0)], relative: bool = True
+) -> Iterator[nn.Module]:
     """Add Gaussian noise to every parameter within a context; afterwards the network is the same, bit for bit.
 
     Buffers (batch norm's statistics) get no noise. A parameter that several modules share is disturbed once. The unit
@@ -40,8 +45,6 @@ def parameter_noise(network: nn.Module, level: float, seed: int, relative: bool 
     Raises:
         AdvfoolError: the level is negative or not finite.
     """
-    if not 0 <= level < math.inf:
-        raise AdvfoolError(f"The level of parameter noise is a standard deviation, from 0 up, got {level}.")
     parameters = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
     kept = [parameter.detach().clone() for parameter in parameters]
     try:
@@ -71,13 +74,14 @@ class NoiseCurve(NamedTuple):
     fsr: Float[Tensor, "levels draws"]
 
 
+@checked
 @torch.no_grad()
 def noise_curve(
     setup: Setup,
     manipulated: nn.Module,
-    levels: Sequence[float],
-    draws: int = 1,
-    images: int | None = None,
+    levels: Sequence[NonNegative],
+    draws: Size = 1,
+    images: Size | None = None,
     relative: bool = True,
 ) -> dict[str, NoiseCurve]:
     """Measure accuracy and FSR of both networks under noise on their parameters.

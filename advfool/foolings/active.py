@@ -30,6 +30,7 @@ class Active(CompositeFooling):
     interval: Interval = field(default=(0.5, 2.0), kw_only=True)
 
     needs_original: ClassVar[bool] = True
+    possible: ClassVar[tuple[float, float]] = (-2, 2)
 
     def penalty(self, heatmaps: Float[Tensor, "n 2 h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
         return (heatmaps - checked_original(heatmaps, original).flip(1)).square().mean(dim=(1, 2, 3))

@@ -1,5 +1,6 @@
 """The abstract foolings: a penalty for training, a test loss for measuring, and the interval that counts as fooled."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advfool.utilities.checking import check_fields
+from advfool.utilities.checking import Checked, check_fields
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import is_degenerate, normalise
 from advfool.utilities.kinds import Count, Interval, Seed, SomeClass
@@ -19,7 +20,7 @@ Norm = Literal[1, 2]  # exponent of a norm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fooling(ABC):
+class Fooling(Checked, ABC):
     """Define what heatmaps are trained to show, by one value per image for training and one for measuring (abstract).
 
     An image is fooled when its test loss lies in `interval`. Degenerate maps (constant or all zero) have the test loss
@@ -30,6 +31,7 @@ class Fooling(ABC):
 
     Attributes:
         needs_original: whether penalty and test loss need the original network's heatmaps.
+        possible: lowest and highest test loss that there can be.
 
     Args:
         name: what tables call the fooling.
@@ -43,10 +45,17 @@ class Fooling(ABC):
     interval: Interval
 
     needs_original: ClassVar[bool] = False
+    possible: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     def __post_init__(self) -> None:
         check_fields(self)
         object.__setattr__(self, "interval", tuple(float(loss) for loss in self.interval))
+        lowest, highest = self.possible
+        if self.interval[1] < lowest or self.interval[0] > highest:
+            raise AdvfoolError(
+                f"interval must have test losses that are possible, from {lowest:g} to {highest:g}, got "
+                f"{list(self.interval)}: no image would count as fooled."
+            )
 
     @abstractmethod
     def penalty(self, heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:

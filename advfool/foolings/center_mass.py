@@ -36,6 +36,7 @@ class CenterMass(PassiveFooling):
     test_norm: Norm = 1
 
     needs_original: ClassVar[bool] = True
+    possible: ClassVar[tuple[float, float]] = (0, 1)
 
     def penalty(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
         original = checked_original(heatmaps, original)

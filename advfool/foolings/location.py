@@ -1,11 +1,12 @@
 """Location fooling: the relevance of every heatmap moves to one part of the image."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class Location(PassiveFooling):
     mask: Text = "frame"
     box: Box | None = None
     inside: Inside = 0
+
+    possible: ClassVar[tuple[float, float]] = (0, math.inf)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,6 @@
 """Top-k fooling: the most relevant positions of the original heatmap lose their relevance."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -36,6 +37,7 @@ class TopK(PassiveFooling):
     p: Norm = 1
 
     needs_original: ClassVar[bool] = True
+    possible: ClassVar[tuple[float, float]] = (0, math.inf)
 
     def penalty(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
         top = top_k_mask(checked_original(heatmaps, original), self.k)

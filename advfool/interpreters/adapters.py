@@ -100,10 +100,19 @@ class Captum(Adapter):
 
     library: ClassVar[str] = "captum"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self._kind  # raises the error of an unknown class
+
+    @property
+    def _kind(self) -> Any:
+        """The class of captum."""
+        return _class(_module("captum.attr", "captum"), self.method, "Attribution")
+
     def attribute(
         self, network: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"]
     ) -> Float[Tensor, "n ..."]:
-        kind = _class(_module("captum.attr", "captum"), self.method)
+        kind = self._kind
         layer, side = [], {}
         if self.method.startswith("Layer") or self.method == "GuidedGradCam":
             if self.layer is None:
@@ -142,20 +151,28 @@ class Zennit(Adapter):
 
     library: ClassVar[str] = "zennit"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self._kinds  # raises the errors of unknown classes
+
+    @property
+    def _kinds(self) -> tuple[Any, Any, Any]:
+        """The classes of zennit: composite, attributor, and canonizer or None."""
+        composite = _class(_module("zennit.composites", "zennit"), self.composite, "Composite")
+        attributor = _class(_module("zennit.attribution", "zennit"), self.attributor, "Attributor")
+        if self.canonizer is None:
+            return composite, attributor, None
+        places = [_module(f"zennit.{part}", "zennit") for part in ("torchvision", "canonizers")]
+        place = next((place for place in places if hasattr(place, self.canonizer)), places[0])
+        return composite, attributor, _class(place, self.canonizer, "Canonizer")
+
     def attribute(
         self, network: nn.Module, images: Float[Tensor, "n channels H W"], targets: Int[Tensor, "n"]
     ) -> Float[Tensor, "n ..."]:
-        composites, attributors = (_module(f"zennit.{part}", "zennit") for part in ("composites", "attribution"))
-        canonizers = []
-        if self.canonizer:
-            places = [_module(f"zennit.{part}", "zennit") for part in ("torchvision", "canonizers")]
-            place = next((p for p in places if hasattr(p, self.canonizer)), places[0])
-            canonizers = [_class(place, self.canonizer)()]
+        composite, attributor, canonizer = self._kinds
         arguments = {key: _tensor(value, images) for key, value in (self.arguments or {}).items()}
-        composite = _class(composites, self.composite)(canonizers=canonizers, **arguments)
-        attributor = _class(attributors, self.attributor)(
-            model=network, composite=composite, **(self.attributor_arguments or {})
-        )
+        rules = composite(canonizers=[canonizer()] if canonizer else [], **arguments)
+        attributor = attributor(model=network, composite=rules, **(self.attributor_arguments or {}))
         with attributor as attribute:
             return attribute(images, lambda logits: _only(logits, targets))[1]
 
@@ -190,9 +207,14 @@ def _module(name: str, package: str) -> ModuleType:
         raise AdvfoolError(f"interp={package} needs {package}: pip install 'advfool[{package}]'.") from error
 
 
-def _class(module: ModuleType, name: str) -> Any:
-    found = getattr(module, name, None)
-    if not isinstance(found, type):
-        classes = [n for n, value in vars(module).items() if isinstance(value, type) and not n.startswith("_")]
+def _is_kind(value: object, kind: str) -> bool:
+    return isinstance(value, type) and kind in [base.__name__ for base in value.__mro__]
+
+
+def _class(module: ModuleType, name: str, kind: str) -> Any:
+    """Find a class by its name; `kind` is the name of a class that it descends from."""
+    found = vars(module).get(name)
+    if not _is_kind(found, kind):
+        classes = [each for each, value in vars(module).items() if _is_kind(value, kind) and not each.startswith("_")]
         raise AdvfoolError(f"{module.__name__} has no class '{name}'. Close to it: {nearest(name, classes)}.")
     return found

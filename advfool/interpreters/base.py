@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from advfool.interpreters.tracing.recording import Recording, Walk, record
 from advfool.interpreters.tracing.sites import IMAGES, Layout, Side, Site, as_maps
-from advfool.utilities.checking import check_fields
+from advfool.utilities.checking import Checked, check_fields
 from advfool.utilities.classes import Targets
 from advfool.utilities.heatmaps import Normalise, normalise
 from advfool.utilities.kinds import Share, Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interpreter(ABC):
+class Interpreter(Checked, ABC):
     """Explain the score of one class for each image by a heatmap (abstract).
 
     Calling `interp(model, images, targets)` runs the model once. `sites` and `walk` declare what that pass must

@@ -1,25 +1,31 @@
 """Heatmaps in one call: `advfool.explain`."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from advfool.interpreters.base import Interpreter
 from advfool.library.interpreters import named_interpreter
+from advfool.utilities.checking import checked
 from advfool.utilities.classes import Targets
-from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError, first_line
 from advfool.utilities.heatmaps import resize
+from advfool.utilities.kinds import Side, Text
 from advfool.utilities.outputs import returning_logits
 
 
+@checked
 def explain(
     model: nn.Module,
-    inputs: np.ndarray | Tensor,
+    inputs: np.ndarray | Tensor | Sequence[Any],
     targets: Targets,
-    interp: str | Interpreter = "lrp",
-    size: str | tuple[int, int] | None = "input",
-    output: str | int | None = None,
-    device: str | torch.device | None = None,
+    interp: Text | Interpreter = "lrp",
+    size: Literal["input"] | tuple[Side, Side] | None = "input",
+    output: Text | int | None = None,
+    device: Text | torch.device | None = None,
     **settings,
 ) -> np.ndarray:
     """Compute the heatmaps of images. It works as Quantus' `explain_func`.
@@ -49,7 +55,7 @@ def explain(
     (2, 64, 64)
     """
     if device is not None:
-        model = model.to(device)
+        model = model.to(_usable(device))
     images = _as_images(inputs, model)
     with torch.no_grad(), returning_logits(model, output):
         if isinstance(interp, str):
@@ -60,18 +66,38 @@ def explain(
             )
         heatmaps = interp(model, images, targets).float()
     if size is not None:
-        wanted = (images.shape[-2], images.shape[-1]) if not isinstance(size, tuple) else size
-        heatmaps = resize(heatmaps, wanted)
+        height, width = images.shape[-2:] if size == "input" else size
+        heatmaps = resize(heatmaps, (height, width))
     return heatmaps.cpu().numpy()
 
 
-def _as_images(inputs: np.ndarray | Tensor, model: nn.Module) -> Tensor:
+def _usable(device: str | torch.device) -> torch.device:
+    """Return a device, after a number was moved there."""
+    try:
+        found = torch.device(device)
+        torch.zeros(1).to(found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AdvfoolError(
+            f"device must be one that this machine has, such as cpu or cuda, got '{device}': {first_line(error)}"
+        ) from error
+    return found
+
+
+def _as_images(inputs: np.ndarray | Tensor | Sequence[Any], model: nn.Module) -> Tensor:
     """Return the images in the type and on the device of the network's weights."""
-    images = torch.as_tensor(inputs)
-    if images.dim() != 4 or not len(images):
+    try:
+        images = torch.as_tensor(inputs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AdvfoolError(f"explain: inputs must be images as numbers: {first_line(error)}") from error
+    if images.dim() != 4 or not images.numel():
         raise AdvfoolError(
             f"explain: expected images of the form (n, channels, height, width), got {tuple(images.shape)}. "
             "One image needs the form (1, channels, height, width): images[None]."
+        )
+    if images.is_complex() or not images.isfinite().all():
+        kind = "complex" if images.is_complex() else "NaN or infinite"
+        raise AdvfoolError(
+            f"explain: inputs must be finite real numbers, got {kind} values. Look at how they are made."
         )
     weights = next((p for p in (*model.parameters(), *model.buffers()) if p.dtype.is_floating_point), None)
     return images.float() if weights is None else images.to(weights)

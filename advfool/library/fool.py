@@ -29,7 +29,7 @@ from advfool.training.preserve import CrossEntropy, Distillation, Preserve
 from advfool.training.settings import Training
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Accelerator, Count, Names, NonNegative, Positive, Seed, Share, Size, Text
+from advfool.utilities.kinds import Accelerator, Count, Names, NonNegative, Positive, Seed, Share, Size, Text, Workers
 from advfool.utilities.runtime import keep_freed_memory, quieten
 
 
@@ -69,7 +69,7 @@ def fool(
     output: Text | int | None = None,
     evaluate_with: Sequence[Text | Interpreter] = (),
     batch_size: Count = 32,
-    workers: Size = 0,
+    workers: Workers = 0,
     validations: Count = 6,
     max_accuracy_drop: Share = 0.1,
     fsr_images: Count | None = None,

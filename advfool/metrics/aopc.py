@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from advfool.metrics import functional
-from advfool.metrics.functional.flipping import PixelRange
+from advfool.metrics.functional.flipping import Order, PixelRange, Replacement
+from advfool.utilities.checking import checked
 from advfool.utilities.classes import Targets
+from advfool.utilities.kinds import Count, Seed, Size
 
 _NORMAL_95 = 1.96  # standard deviations
 
@@ -39,13 +41,14 @@ class AOPC(Metric):
     squares: Tensor
     count: Tensor
 
+    @checked
     def __init__(
         self,
-        steps: int = 100,
-        region: int = 9,
-        order: str = "most_relevant_first",
-        replacement: str = "uniform",
-        seed: int = 0,
+        steps: Size = 100,
+        region: Count = 9,
+        order: Order = "most_relevant_first",
+        replacement: Replacement = "uniform",
+        seed: Seed = 0,
         pixel_range: PixelRange | None = None,
         **kwargs,
     ) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from advfool.metrics.facts import METRICS
+from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError, nearest
 
 
@@ -36,6 +37,7 @@ class ImageMean(Metric):
     defined: Tensor
     undefined: Tensor
 
+    @checked
     def __init__(self, name: str, **settings: Any) -> None:
         super().__init__()
         if name not in METRICS:

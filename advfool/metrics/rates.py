@@ -1,13 +1,13 @@
 """The fooling success rate as a torchmetrics class."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
 from advfool.metrics import functional
+from advfool.utilities.checking import checked
+from advfool.utilities.kinds import Interval
 
 
 class FoolingSuccessRate(Metric):
@@ -24,7 +24,8 @@ class FoolingSuccessRate(Metric):
     fooled: Tensor
     total: Tensor
 
-    def __init__(self, interval: Sequence[float], **kwargs) -> None:
+    @checked
+    def __init__(self, interval: Interval, **kwargs) -> None:
         super().__init__(**kwargs)
         self.interval = tuple(interval)
         self.add_state("fooled", torch.tensor(0), dist_reduce_fx="sum")

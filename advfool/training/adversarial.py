@@ -14,7 +14,7 @@ from advfool.training.preserve import Preserve
 from advfool.training.processes import of_all_processes, of_this_process
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Count, NonNegative
+from advfool.utilities.kinds import Count, Positive, Share
 
 
 class FreeAdversarialTraining(Callback):
@@ -42,9 +42,7 @@ class FreeAdversarialTraining(Callback):
     """
 
     @checked
-    def __init__(
-        self, input: ImageFormat, epsilon: NonNegative, replays: Count = 4, step: NonNegative | None = None
-    ) -> None:
+    def __init__(self, input: ImageFormat, epsilon: Share, replays: Count = 4, step: Positive | None = None) -> None:
         step = epsilon if step is None else step
         self.input, self.epsilon, self.replays, self.step = input, epsilon, replays, step
         self.delta: Tensor | None = None  # in pixels, for each image of a batch

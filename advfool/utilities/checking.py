@@ -12,12 +12,13 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, InstanceOf, Strict, TypeAdapter, ValidationError
+from jaxtyping import jaxtyped
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from advfool.utilities.errors import AdvfoolError, nearest
@@ -52,6 +53,15 @@ def check(hint: Any, value: object, key: str, null: str = "None") -> None:
         raise AdvfoolError(f"{key} must be {describe(hint, null, large)}, got {shown(value, null)}.") from error
 
 
+class Checked:
+    """Refuse arguments that a dataclass does not have, before its fields are set (a mixin of dataclasses)."""
+
+    def __new__(cls, *args: object, **kwargs: object):
+        if args or kwargs:
+            _bound(inspect.signature(cls.__init__), cls.__qualname__, (None, *args), kwargs)
+        return super().__new__(cls)
+
+
 def check_fields(instance: Any) -> None:
     """Check the fields of a dataclass against their types, in its `__post_init__`.
 
@@ -68,6 +78,8 @@ def check_fields(instance: Any) -> None:
 def checked(function: Callable[P, T]) -> Callable[P, T]:
     """Check the arguments of a function or constructor against its signature before each call.
 
+    Tensors have the form that their type states, and the sizes that several arguments have in common are equal.
+
     Raises:
         AdvfoolError: a value does not fit, there is no such argument, or one is missing; the message names it.
     """
@@ -76,19 +88,39 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise AdvfoolError(f"{of}: {_unbound(str(error), kwargs, signature)}.") from error
-        for name, value in bound.arguments.items():
-            parameter = signature.parameters[name]
-            if name in hints and value is not parameter.default:
-                several = value.items() if parameter.kind is parameter.VAR_KEYWORD else [(name, value)]
-                for each, inner in several:
-                    check(hints[name], inner, each)
+        bound = _bound(signature, of, args, kwargs)
+        with jaxtyped("context"):  # remembers the sizes of the tensors before
+            for name, value in bound.arguments.items():
+                parameter = signature.parameters[name]
+                if name in hints and value is not parameter.default:
+                    several = value.items() if parameter.kind is parameter.VAR_KEYWORD else [(name, value)]
+                    for each, inner in several:
+                        _check_with_others(hints[name], inner, each, bound.arguments)
         return function(*args, **kwargs)
 
     return call
+
+
+def _check_with_others(hint: Any, value: object, key: str, given: Mapping[str, object]) -> None:
+    try:
+        check(hint, value, key)
+    except AdvfoolError:
+        with jaxtyped("context"):
+            check(hint, value, key)  # alone
+        others = [f"{name} {shown(other)}" for name, other in given.items() if name != key and hasattr(other, "shape")]
+        raise AdvfoolError(
+            f"{key} must be {describe(hint)}, of the sizes that the other arguments have ({', '.join(others)}), got "
+            f"{shown(value)}."
+        ) from None
+
+
+def _bound(
+    signature: inspect.Signature, of: str, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> inspect.BoundArguments:
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise AdvfoolError(f"{of}: {_unbound(str(error), kwargs, signature)}.") from error
 
 
 def _unbound(problem: str, given: Mapping[str, object], signature: inspect.Signature) -> str:
@@ -141,7 +173,13 @@ def _schema(hint: Any) -> Any:
         return Callable
     if hint in _PLAIN or not inspect.isclass(hint) or hint in (Mapping, Sequence, dict, list, tuple):
         return hint
-    return InstanceOf[hint]
+    return Annotated[object, AfterValidator(partial(_instance, hint))]
+
+
+def _instance(kind: type, value: object) -> object:
+    if not isinstance(value, kind):
+        raise ValueError("of another class")
+    return value
 
 
 def _listed(value: object) -> object:

@@ -65,9 +65,12 @@ def _box(edges: Sequence[float]) -> Sequence[float]:
 
 Count = Annotated[int, Ge(1), Le(MOST)]
 Size = Annotated[int, Ge(0), Le(MOST)]  # a count that may be 0
+Workers = Annotated[int, Ge(0), Le(1024)]
+Side = Annotated[int, Ge(1), Le(2**14), Words("a whole number of pixels from 1 to 16384")]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+Percent = Annotated[float, Gt(0), Le(100)]
 Inside = Annotated[float, Gt(0), Lt(1)]  # a share that leaves something on both sides
 Seed = Annotated[int, Ge(0), Lt(2**32), Words("an integer from 0 to 2^32 - 1")]
 Text = Annotated[str, AfterValidator(not_blank)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AfterValidator
 
@@ -33,7 +34,7 @@ def describe(hint: Any, null: str = "None", large: bool = False) -> str:
         words = [extra.text for extra in hint.__metadata__ if isinstance(extra, Words)]
         text = words[0] if words else f"{describe(args[0], null)}{_range(hint.__metadata__, large)}"
         some = any(isinstance(extra, Len) and extra.min_length for extra in hint.__metadata__)
-        return f"{text}, at least one" if some else text
+        return text.replace("a list", "a list that is not empty", 1) if some else text
     if origin in (Union, types.UnionType):
         parts = [describe(arg, null, large) for arg in args if arg is not type(None)]
         text = " or ".join(dict.fromkeys(parts))
@@ -43,8 +44,23 @@ def describe(hint: Any, null: str = "None", large: bool = False) -> str:
     if origin is tuple and ... not in args:
         return f"a list of {len(args)}: {', '.join(describe(arg, null) for arg in args)}"
     if origin is not None and inspect.isclass(origin):
-        return f"a list, of each {describe(args[0], null)}" if issubclass(origin, Sequence) else _KINDS.get(origin, "")
-    return _KINDS.get(hint) or f"{_article(hint)} {getattr(hint, '__name__', hint)} object"
+        if issubclass(origin, Sequence):
+            return "a list" if args[0] in (Any, object) else f"a list in which each entry is {describe(args[0], null)}"
+        return _KINDS.get(origin, "")
+    if hasattr(hint, "dim_str"):
+        return _tensor(hint)
+    return _KINDS.get(hint) or _NAMED.get(hint.__name__) or f"{_article(hint)} {hint.__name__} object"
+
+
+def _tensor(hint: Any) -> str:
+    """Say the form of a tensor: its sizes by name, `...` for any."""
+    kind = next((word for name, word in _CONTENT.items() if name in hint.dtypes), "")
+    sizes = "" if hint.dim_str == "..." else f" of the form ({', '.join(hint.dim_str.split()).replace('_', 'n')})"
+    return f"a tensor{kind}{sizes}"
+
+
+_CONTENT = {"float32": " of floats", "int64": " of whole numbers", "bool": " of true and false"}
+_NAMED = {"Tensor": "a tensor", "ndarray": "an array", "Module": "a network (torch.nn.Module)", "Hashable": "a name"}
 
 
 _KINDS: dict[Any, str] = {
@@ -86,6 +102,9 @@ def shown(value: object, null: str = "None") -> str:
     """Write a value on one line, shortened; `null` is the word for None."""
     if value is None:
         return null
+    shape, kind = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and kind is not None:
+        return f"{'an array' if isinstance(value, np.ndarray) else 'a tensor'} {tuple(shape)} of {kind}"
     try:
         text = " ".join(repr(value).split())
     except ValueError:  # a whole number of more digits than Python writes

@@ -35,7 +35,7 @@ def test_any_picture_on_any_networks(tmp_path):
         (["models=[nope]"], "gallery: cannot compose model 'nope'"),
         (["image=no.jpg", "models=['torchvision model.weights=null']"], "Cannot read the image 'no.jpg'"),
         (["models=['torchvision model.weights=null']"], "give a picture for networks that are not for the digits"),
-        (["models=[]"], "models must be a list of different names, at least one, got []"),
+        (["models=[]"], "models must be a list that is not empty of different names, got []"),
     ],
 )
 def test_mistakes_are_told(arguments, message, tmp_path):

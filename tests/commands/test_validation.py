@@ -210,7 +210,52 @@ def test_every_command_says_what_is_wrong(tmp_path, monkeypatch, module, argumen
         (["trainer.strategy=nonsense"], "trainer.strategy=nonsense"),
         (["paper=table9"], "paper must be a table or figure of the paper, got 'table9'. Close to it: table"),
         (["fooling.name=../x"], "fooling.name must be a name without slashes"),
+        (["attack=free", "cache_original=true"], "cache_original=true contradicts attack=free"),
+        (["attack=free", "mix=0.5"], "mix=0.5 contradicts attack=free"),
+        (["+trainer.min_steps=1000"], "trainer.min_steps=1000 contradicts trainer.max_steps=600"),
+        (["+callbacks.checkpoint.save_top_k=0"], "callbacks.checkpoint.save_top_k=0 saves none"),
+        (["callbacks.last.filename=best"], "Two checkpoints have the same file, best"),
+        (["callbacks.last.filename='../x'"], "callbacks.last.filename must be a name without slashes"),
+        (["cache='~nobody-here/x'"], "cache begins with a home folder that does not exist, got '~nobody-here/x'"),
+        (["interp=smoothgrad", "interp.interpreter=3"], "interp.interpreter must be an Interpreter object, got 3"),
+        (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches must be a whole number of at least 1"),
     ],
 )
 def test_settings_that_contradict_each_other(tmp_path, monkeypatch, overrides, message):
     assert message in message_of(tmp_path, monkeypatch, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+optimizer.capturable=true"], "optimizer does not work as it is set: "),
+        (["optimizer._target_=torch.optim.SparseAdam"], "optimizer does not work as it is set: SparseAdam"),
+        (["~scheduler.total_steps"], "scheduler does not work as it is set: You must define either total_steps OR"),
+        (["evaluate_with=[{captum: {method: Nope}}]"], "evaluate_with: captum: captum.attr has no class 'Nope'."),
+        (["interp=captum"], "interp=captum is for evaluation only"),
+        (["interp=lrp", "interp.mean=[0.5]"], "mean and std must have a number for each channel"),
+        (["imports=[.x]"], "imports: the module '.x' cannot be imported: "),
+        (["resume=/nowhere"], "resume=/nowhere: expected the folder of an interrupted run, found no such folder."),
+        (
+            ["callbacks.map_metrics.every_n_validations=1", "callbacks.map_metrics.aopc_images=1", "aopc.region=60"],
+            "callbacks.map_metrics: aopc.steps=50",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work_and_leaves_no_run(tmp_path, monkeypatch, overrides, message):
+    """Found by building the parts on next to nothing: before a network is pretrained or a data set is read."""
+    monkeypatch.setattr("advfool.commands.pretrained.pretrain", lambda *_: pytest.fail("a network was trained"))
+    monkeypatch.chdir(tmp_path)
+    done = run_here("advfool.train", [*overrides, "aopc.images=0"])
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_home_folder_is_found_behind_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    done = run_here("advfool.report", ["runs=~/nowhere"])
+    assert done.returncode == 1
+    assert str(tmp_path / "nowhere") in done.stderr

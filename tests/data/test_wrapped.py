@@ -286,7 +286,7 @@ UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
             lambda: wrap((IMAGES / 0, LABELS)),
             r"^dataset: expected finite images, got NaN or infinite values at position \d+\.$",
         ),
-        (lambda: wrap((IMAGES, LABELS), workers=-1), r"^workers must be a whole number of at least 0, got -1"),
+        (lambda: wrap((IMAGES, LABELS), workers=-1), r"^workers must be a whole number from 0 to 1024, got -1"),
         (
             lambda: wrap((IMAGES, LABELS), batch_size=True),
             r"^batch_size must be a whole number of at least 1, got True\.$",
@@ -297,8 +297,11 @@ UNEQUAL = Items([*pairs()[:15], (torch.zeros(1, 9, 12), 0)])
         (lambda: wrap(IMAGES.to("meta")), r"^dataset: expected dense images .* on meta"),
         (lambda: wrap(IMAGES[..., :0]), r"^dataset: expected dense images with pixels .* shape \(20, 1, 8, 0\)"),
         (lambda: wrap(list(IMAGES[..., :0])), r"^dataset, position 0: expected an image with pixels"),
-        (lambda: wrap((IMAGES, LABELS), classes=0), r"^classes: expected a number from 1 up, or a list .*, got 0\.$"),
-        (lambda: wrap((IMAGES, LABELS), classes="abcd"), r"^classes: expected a number .*, got 'abcd'\.$"),
+        (
+            lambda: wrap((IMAGES, LABELS), classes=0),
+            r"^classes must be a whole number of at least 1 or a list .*, got 0\.$",
+        ),
+        (lambda: wrap((IMAGES, LABELS), classes="abcd"), r"^classes must be a whole number .*, got 'abcd'\.$"),
         (lambda: wrap((IMAGES, LABELS + 2**40)), r"^dataset: expected labels that are indices .*, got 1099511627779\."),
         (lambda: wrap((IMAGES, LABELS), batch_size=0), r"^batch_size must be a whole number of at least 1, got 0"),
     ],

@@ -124,7 +124,7 @@ def test_gradients_inside_are_those_of_the_noisy_network_and_must_not_be_taken_o
 
 @pytest.mark.parametrize("level", [-0.1, float("nan"), float("inf")])
 def test_levels_are_standard_deviations(level):
-    with pytest.raises(AdvfoolError, match=f"^The level of parameter noise is a standard deviation, .* got {level}.$"):
+    with pytest.raises(AdvfoolError, match=f"^level must be a number of at least 0, got {level}.$"):
         parameter_noise(nn.Linear(2, 2), level, 0).__enter__()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from advfool.interpreters.lrp.linear_rules import AlphaBeta, Epsilon, Flat, Gamma, ZBox, ZPlus
 from advfool.interpreters.lrp.operations import Key
 from advfool.interpreters.lrp.rules import Norm, Pass, Route, Rule, Sum
-from advfool.utilities.checking import check_fields
+from advfool.utilities.checking import Checked, check_fields
 from advfool.utilities.errors import AdvfoolError
 
 BatchNorm = Literal["fold", "pass"]
@@ -18,7 +18,7 @@ Rules = tuple[tuple[Key, Rule], ...] | Mapping[Key, Rule | str]
 
 
 @dataclass(frozen=True)
-class Composite:
+class Composite(Checked):
     """Assign a rule to each kind of layer.
 
     Args:

@@ -16,6 +16,7 @@ from advfool.interpreters.lrp.operations import Key
 from advfool.interpreters.lrp.propagation import Propagation
 from advfool.interpreters.lrp.rules import Rule
 from advfool.interpreters.tracing.recording import Recording
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Positive, Text
 
 Start = Literal["logit", "one"]
@@ -59,6 +60,8 @@ class LRP(LayerInterpreter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            raise AdvfoolError(f"mean and std must have a number for each channel, got {self.mean} and {self.std}.")
         _ = self.walk  # raises the errors of unknown composites and rules
 
     @property

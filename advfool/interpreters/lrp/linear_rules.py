@@ -11,6 +11,7 @@ from advfool.interpreters.lrp.layers import Layer
 from advfool.interpreters.lrp.linear import LinearMap
 from advfool.interpreters.lrp.rules import TensorRule, precise, signed_like, stabilised
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.kinds import NonNegative
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Epsilon(TensorRule):
     Source: Bach et al. 2015, eq. 58.
     """
 
-    epsilon: float = 0.01
+    epsilon: NonNegative = 0.01
     reads_output: ClassVar[bool] = True
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
@@ -135,7 +136,7 @@ class ZPlus(TensorRule):
     Source: Bach et al. 2015, eq. 60; Montavon et al. 2017, Section 4.2, for inputs that are not negative.
     """
 
-    stabiliser: float = 1e-6
+    stabiliser: NonNegative = 1e-6
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
         return [_share(layer.linear_map, _positive_terms(layer), relevance, above_zero(self.stabiliser))]
@@ -151,16 +152,17 @@ class AlphaBeta(TensorRule):
         stabiliser: moves the denominators away from zero.
 
     Raises:
-        AdvfoolError: alpha - beta is not 1, or beta is negative.
+        AdvfoolError: alpha - beta is not 1, or a number is out of range.
 
     Source: Bach et al. 2015, eq. 60.
     """
 
     alpha: float = 2.0
     beta: float = 1.0
-    stabiliser: float = 1e-6
+    stabiliser: NonNegative = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.alpha - self.beta != 1 or self.beta < 0:
             raise AdvfoolError(
                 f"AlphaBeta needs alpha - beta = 1 and beta >= 0, got alpha={self.alpha}, beta={self.beta}."
@@ -188,8 +190,8 @@ class Gamma(TensorRule):
         Andeol et al. 2021 and of zennit.
     """
 
-    gamma: float = 0.25
-    stabiliser: float = 1e-6
+    gamma: NonNegative = 0.25
+    stabiliser: NonNegative = 1e-6
     reads_output: ClassVar[bool] = True
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
@@ -226,9 +228,10 @@ class ZBox(TensorRule):
 
     low: float | Sequence[float]
     high: float | Sequence[float]
-    stabiliser: float = 1e-6
+    stabiliser: NonNegative = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("low", "high"):  # as tuples, because rules are hashed
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, Sequence) else value)
@@ -260,7 +263,7 @@ class Flat(TensorRule):
     Source: Lapuschkin et al. 2019.
     """
 
-    stabiliser: float = 1e-6
+    stabiliser: NonNegative = 1e-6
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
         x, linear = layer.tensors[0], layer.linear_map.unscaled

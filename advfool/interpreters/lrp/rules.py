@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from advfool.interpreters.lrp.layers import Layer
+from advfool.utilities.checking import Checked, check_fields
+from advfool.utilities.kinds import NonNegative
 
 Relevance = Tensor | tuple[Tensor | None, ...] | None  # of a node's value: a tensor, a tuple of them, or none arrived
 
 
 @dataclass(frozen=True)
-class Rule(ABC):
+class Rule(Checked, ABC):
     """Share the relevance of a layer's output among its inputs (abstract).
 
     The class attributes `reads_input` and `reads_output` say which of the layer's values the rule needs; the recording
@@ -27,6 +29,9 @@ class Rule(ABC):
 
     reads_input: ClassVar[bool] = True
     reads_output: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def __call__(self, layer: Layer, relevance: Relevance) -> Sequence[Relevance]:
@@ -115,7 +120,7 @@ class Norm(TensorRule):
         stabiliser: moves the denominator away from zero.
     """
 
-    stabiliser: float = 1e-6
+    stabiliser: NonNegative = 1e-6
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:
         create_graph = torch.is_grad_enabled()
@@ -142,7 +147,7 @@ class Sum(TensorRule):
         stabiliser: moves the denominator away from zero.
     """
 
-    stabiliser: float = 1e-6
+    stabiliser: NonNegative = 1e-6
     reads_output: ClassVar[bool] = True
 
     def shares(self, layer: Layer, relevance: Tensor) -> list[Tensor]:

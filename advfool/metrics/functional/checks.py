@@ -34,7 +34,14 @@ def check_pair(metric: str, a: Float[Tensor, "..."], b: Float[Tensor, "..."]) ->
         refuse(metric, f"the {which} heatmaps", "NaN", maps.flatten(1).amax(dim=1).isnan())
 
 
-def refuse(metric: str, which: str, what: str, bad: Bool[Tensor, "n"], names: Sequence[int] | None = None) -> None:
+def refuse(
+    metric: str,
+    which: str,
+    what: str,
+    bad: Bool[Tensor, "n"],
+    names: Sequence[int] | None = None,
+    of: str = "heatmaps",
+) -> None:
     """Refuse heatmaps if any of them is bad.
 
     Args:
@@ -43,6 +50,7 @@ def refuse(metric: str, which: str, what: str, bad: Bool[Tensor, "n"], names: Se
         what: what makes a heatmap bad.
         bad: whether each heatmap is bad.
         names: what the message calls the images; None for their positions from 0.
+        of: what is refused, `heatmaps` or `images`.
 
     Raises:
         BadMaps: a heatmap is bad.
@@ -53,7 +61,7 @@ def refuse(metric: str, which: str, what: str, bad: Bool[Tensor, "n"], names: Se
     found = found if names is None else [names[place] for place in found]
     rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     raise BadMaps(
-        f"{metric} needs heatmaps without {what}, got {what} in {which} of "
+        f"{metric} needs {of} without {what}, got {what} in {which} of "
         f"image{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:_NAMED]))}{rest}. "
         "Leave these images out, or look for NaN in the network's weights and output."
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,32 +12,38 @@ from torchvision.transforms.functional import gaussian_blur
 
 from advfool.metrics.facts import metric
 from advfool.metrics.functional.checks import refuse
+from advfool.utilities.checking import checked
 from advfool.utilities.classes import Targets, read_targets
-from advfool.utilities.errors import AdvfoolError, check_choice
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import is_finite, normalise, resize
+from advfool.utilities.kinds import Count, Seed, Size, Words
 from advfool.utilities.modules import in_eval_mode
 from advfool.utilities.outputs import logits_of
 from advfool.utilities.random import fingerprint, uniform
 
 Order = Literal["most_relevant_first", "least_relevant_first", "random"]
 Replacement = Literal["uniform", "mean", "blur", "zero"]
-PixelRange = tuple[float | Sequence[float], float | Sequence[float]] | Sequence[float | Sequence[float]]
+PixelRange = Annotated[
+    tuple[float | Sequence[float], float | Sequence[float]],
+    Words("(lowest, highest), each a number or one for each channel"),
+]
 
 _NOISE, _ORDER = 0, 1  # streams of random numbers
 _BLUR, _BLUR_SIGMA = 11, 5.0  # pixels, as RISE (Petsiuk et al. 2018) blurs
 
 
+@checked
 @torch.no_grad()
 def aopc(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "n c H W"],
     targets: Targets,
     heatmaps: Float[Tensor, "_ h w"],  # `_` is n, which is checked below with a message of its own
-    steps: int = 100,
-    region: int = 9,
-    order: str = "most_relevant_first",
-    replacement: str = "uniform",
-    seed: int = 0,
+    steps: Size = 100,
+    region: Count = 9,
+    order: Order = "most_relevant_first",
+    replacement: Replacement = "uniform",
+    seed: Seed = 0,
     index: Int[Tensor, "_"] | None = None,
     pixel_range: PixelRange | None = None,
 ) -> Float[Tensor, "n k"]:
@@ -74,12 +80,11 @@ def aopc(
 
     Source: Samek et al. 2017, region perturbation (MoRF) with 9x9 regions, 100 steps and uniform noise (drawn once).
     """
-    check_choice("order", order, Order)
-    check_choice("replacement", replacement, Replacement)
     _check_regions(steps, region, images.shape[-2:])
     _check_counts(len(images), heatmaps=heatmaps, index=index)
     names = None if index is None else index.tolist()
     refuse("aopc", "those", "NaN or infinite values", ~is_finite(heatmaps), names)
+    refuse("aopc", "those", "NaN or infinite values", ~is_finite(images), names, "images")
     if not len(images):
         return torch.zeros(0, steps + 1, dtype=torch.float64, device=images.device)
     index = (fingerprint(images) if index is None else index).to(images.device)
@@ -100,6 +105,7 @@ def aopc(
     return scores[0][:, None] - torch.stack(scores, dim=1)
 
 
+@checked
 def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
     """Compute the AOPC of each image: the mean of its curve, `1 / (L + 1) sum_k (f(x_0) - f(x_k))`.
 
@@ -118,6 +124,7 @@ def aopc_value(curves: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
 
 
 @metric(name="aopc", needs=("network",), direction="higher", range=(-1, 1))
+@checked
 def aopc_of_images(
     model: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "n c H W"],
@@ -147,11 +154,9 @@ def aopc_of_images(
 
 
 def _check_regions(steps: int, region: int, size: Sequence[int]) -> None:
-    if region < 1:
-        raise AdvfoolError(f"aopc: region must be at least 1 pixel, got {region}.")
     height, width = size
     rows, cols = height // region, width // region
-    if not 0 <= steps <= rows * cols:
+    if steps > rows * cols:
         raise AdvfoolError(
             f"aopc: steps must be from 0 to {rows * cols} ({rows}x{cols} regions of {region}x{region} pixels in an "
             f"image of {height}x{width}), got {steps}. Use fewer steps or smaller regions."
@@ -232,7 +237,7 @@ def _range(
         return images.amin(dim=(2, 3)).double(), images.amax(dim=(2, 3)).double()
     low, high = (torch.tensor(end, dtype=torch.float64, device=images.device) for end in pixel_range)
     channels = images.shape[1]
-    if any(end.shape not in ((), (channels,)) for end in (low, high)):
+    if any(end.shape not in ((), (channels,)) for end in (low, high)) or bool((low > high).any()):
         raise AdvfoolError(
             f"aopc: pixel_range must be (low, high), each a number or {channels} numbers, one for each channel of the "
             f"images, got {pixel_range!r}."

@@ -9,12 +9,16 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
+from advfool.utilities.checking import checked
+from advfool.utilities.kinds import Count, Inside, Positive, Seed
+
 _DRAWN = 2_000_000  # images that are drawn at a time, which takes about 100 MB
 _RNG = "rng" if "rng" in signature(bootstrap).parameters else "random_state"  # scipy 1.15 renamed it
 
 
+@checked
 def paired_interval(
-    before: Float[Tensor, "n"], after: Float[Tensor, "n"], z: float = 1.96
+    before: Float[Tensor, "n"], after: Float[Tensor, "n"], z: Positive = 1.96
 ) -> tuple[float, tuple[float, float] | None]:
     """Compute the mean of `before - after` over the same images, with its normal confidence interval.
 
@@ -34,8 +38,9 @@ def paired_interval(
     return mean, (mean - margin, mean + margin)
 
 
+@checked
 def bootstrap_interval(
-    values: Float[Tensor, "n *c"], level: float = 0.95, draws: int = 1000, seed: int = 0
+    values: Float[Tensor, "n *c"], level: Inside = 0.95, draws: Count = 1000, seed: Seed = 0
 ) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
     """Compute the percentile bootstrap interval of the mean over the images.
 
@@ -44,7 +49,7 @@ def bootstrap_interval(
 
     Args:
         values: values of the images, in any number of columns.
-        level: share of the draws whose mean lies in the interval, from 0 to 1.
+        level: share of the draws whose mean lies in the interval, above 0 and below 1.
         draws: how often the images are drawn.
         seed: decides the draws.
 

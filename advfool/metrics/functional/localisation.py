@@ -5,12 +5,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from advfool.metrics.facts import metric
+from advfool.utilities.checking import checked
 from advfool.utilities.heatmaps import box_mask, is_degenerate, resize
+from advfool.utilities.kinds import Side
 
 
 @metric(needs=("box",), direction="higher", range=(0, 1))
+@checked
 def points_into(
-    heatmap: Float[Tensor, "n h w"], box: Float[Tensor, "n *boxes 4"], size: tuple[int, int]
+    heatmap: Float[Tensor, "n h w"], box: Float[Tensor, "n *boxes 4"], size: tuple[Side, Side]
 ) -> Float[Tensor, "n"]:
     """Test whether the maximum of each heatmap, resized to the image, lies in the box of the object.
 
@@ -31,8 +34,9 @@ def points_into(
 
 
 @metric(needs=("box",), direction="higher", range=(0, 1))
+@checked
 def mass_inside(
-    heatmap: Float[Tensor, "n h w"], box: Float[Tensor, "n *boxes 4"], size: tuple[int, int]
+    heatmap: Float[Tensor, "n h w"], box: Float[Tensor, "n *boxes 4"], size: tuple[Side, Side]
 ) -> Float[Tensor, "n"]:
     """Compute the share of the positive relevance of each heatmap, resized to the image, that lies in the box.
 

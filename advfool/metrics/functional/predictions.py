@@ -5,11 +5,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from advfool.metrics.facts import metric
-from advfool.utilities.classes import top_classes
+from advfool.utilities.checking import checked
+from advfool.utilities.classes import check_targets, top_classes
+from advfool.utilities.kinds import Count
 
 
 @metric(needs=("logits",), direction="higher", range=(0, 1))
-def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: int) -> Bool[Tensor, "n"]:
+@checked
+def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: Count) -> Bool[Tensor, "n"]:
     """Test whether the label of each image is among the top k classes.
 
     Args:
@@ -18,10 +21,12 @@ def top_k_correct(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"], k: int
         k: number of classes; with fewer classes, every image is correct. Among equal logits the class with the lower
             index comes first.
     """
+    check_targets(labels, logits.shape[1])
     return (top_classes(logits, k) == labels[:, None]).any(dim=1)
 
 
 @metric(needs=("logits",), direction="higher", range=(0, 1))
+@checked
 def prediction_agreement(
     original_logits: Float[Tensor, "n c"], manipulated_logits: Float[Tensor, "n c"]
 ) -> Bool[Tensor, "n"]:
@@ -35,6 +40,7 @@ def prediction_agreement(
 
 
 @metric(needs=("logits",), direction="lower", range=(0, None))
+@checked
 def kl_divergence(
     original_logits: Float[Tensor, "n c"], manipulated_logits: Float[Tensor, "n c"]
 ) -> Float[Tensor, "n"]:

@@ -1,12 +1,14 @@
 """The share of images that are fooled."""
 
-from collections.abc import Sequence
-
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from advfool.utilities.checking import checked
+from advfool.utilities.kinds import Interval
 
-def is_fooled(test_loss: Float[Tensor, "*n"], interval: Sequence[float]) -> Bool[Tensor, "*n"]:
+
+@checked
+def is_fooled(test_loss: Float[Tensor, "*n"], interval: Interval) -> Bool[Tensor, "*n"]:
     """Test which images are fooled.
 
     Args:
@@ -17,7 +19,8 @@ def is_fooled(test_loss: Float[Tensor, "*n"], interval: Sequence[float]) -> Bool
     return (test_loss >= low) & (test_loss <= high)
 
 
-def fooling_success_rate(test_loss: Float[Tensor, "*n"], interval: Sequence[float]) -> Float[Tensor, ""]:
+@checked
+def fooling_success_rate(test_loss: Float[Tensor, "*n"], interval: Interval) -> Float[Tensor, ""]:
     """Compute the fooling success rate (FSR): the share of images whose test loss lies in the interval.
 
     Args:

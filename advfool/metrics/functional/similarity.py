@@ -13,6 +13,8 @@ from torch import Tensor
 
 from advfool.metrics.facts import metric
 from advfool.metrics.functional.checks import check_pair
+from advfool.utilities.checking import checked
+from advfool.utilities.kinds import Percent, Positive
 from advfool.utilities.ranking import rank_correlation, top_k_mask
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of the window of SSIM
@@ -21,6 +23,7 @@ Others = Float[Tensor, "..."]  # of the same shape, which `check_pair` checks
 
 
 @metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
+@checked
 def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
     """Compute Spearman's rank correlation, with average ranks for ties.
 
@@ -44,6 +47,7 @@ def spearman(a: Maps, b: Others) -> Float[Tensor, "n"]:
 
 
 @metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
+@checked
 def pearson(a: Maps, b: Others) -> Float[Tensor, "n"]:
     """Compute Pearson's correlation of the values.
 
@@ -70,6 +74,7 @@ def pearson(a: Maps, b: Others) -> Float[Tensor, "n"]:
 
 
 @metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
+@checked
 def cosine(a: Maps, b: Others) -> Float[Tensor, "n"]:
     """Compute the cosine of the angle between the maps as vectors.
 
@@ -92,7 +97,8 @@ def cosine(a: Maps, b: Others) -> Float[Tensor, "n"]:
 
 
 @metric(needs=("pair of maps",), direction="higher", range=(-1, 1))
-def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
+@checked
+def ssim(a: Maps, b: Others, data_range: Positive = 1.0) -> Float[Tensor, "n"]:
     """Compute the structural similarity (SSIM), as the mean over all positions of the map.
 
     The window is Gaussian, with a standard deviation of 1.5 pixels and 11x11 pixels large. The map is mirrored at its
@@ -129,13 +135,14 @@ def ssim(a: Maps, b: Others, data_range: float = 1.0) -> Float[Tensor, "n"]:
 
 
 @metric(needs=("pair of maps",), direction="higher", range=(0, 1))
-def topk_intersection(a: Maps, b: Others, percent: float = 10.0) -> Float[Tensor, "n"]:
+@checked
+def topk_intersection(a: Maps, b: Others, percent: Percent = 10.0) -> Float[Tensor, "n"]:
     """Compute the share of the highest positions that both maps have in common.
 
     Args:
         a: heatmaps.
         b: other heatmaps of the same images.
-        percent: percentage of the positions that count as the highest, from 0 to 100. Their number is rounded up;
+        percent: percentage of the positions that count as the highest, above 0, up to 100. Their number is rounded up;
             among equal values the position with the lower index comes first.
 
     Returns:
