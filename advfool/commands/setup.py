@@ -98,7 +98,8 @@ def _check_before_work(
     if "drop_weight" in cfg:
         _check_map_metrics(cfg, data)
         try_optimizer(cfg)
-        try_trainer(tried)
+        if HydraConfig.initialized():  # which knows the folder of the run
+            try_trainer(tried)
     if source.weights == "pretrained" and not source.has_pretrained():
         network = replace(source, weights=None).build(data.classes)
         for layer in [cfg.model.target_layer, (cfg.get("interp") or {}).get("layer"), *(cfg.get("trainable") or ())]:
