@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from advfool.commands.pretrained import weights_path, with_pretrained_weights
+from advfool.commands.pretrained import with_pretrained_weights
 from advfool.commands.trials import built_interpreters, try_optimizer, try_trainer
 from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
@@ -105,12 +105,6 @@ def _check_before_work(
         for layer in [cfg.model.target_layer, (cfg.get("interp") or {}).get("layer"), *(cfg.get("trainable") or ())]:
             if layer is not None:
                 module_at(network, layer)
-        if not weights_path(cfg).exists():
-            network.eval()
-            try_network(network, data)
-            target, layout = _target_layer(cfg, network, data)
-            built = built_interpreters(_completed(cfg, source.input_format(), target, layout, fooling))
-            assemble(data, network, built, fooling, settings, "drop_weight" in cfg, optional=not _chosen())
 
 
 def _check_map_metrics(cfg: DictConfig, data: DataModule) -> None:
