@@ -20,7 +20,14 @@ from advfool.commands.keys import EvaluateKeys, TrainKeys
 from advfool.commands.naming import how_to_resume, name_start, quoted, with_quoted_paths
 from advfool.commands.overrides import explain
 from advfool.commands.own_folder import Result, Task, expected, remove_unused, run_in_folder
-from advfool.commands.signals import Interruptions, end_with_parent, interruptible, parent_of_others, undisturbed
+from advfool.commands.signals import (
+    Interruptions,
+    end_with_parent,
+    interruptible,
+    interrupts_first,
+    parent_of_others,
+    undisturbed,
+)
 from advfool.commands.sweep import Begin, Sweep, run_in_sweep
 from advfool.commands.validation import Refused, check_config
 from advfool.utilities.config import conf_dir
@@ -59,7 +66,8 @@ def command(
                     return _run_of_sweep(_validated(task, config_name), cfg, config_name, result)
                 folders.append(Path(HydraConfig.get().runtime.output_dir))
                 try:
-                    return _run_single(task, cfg, config_name, result)
+                    with interrupts_first():
+                        return _run_single(task, cfg, config_name, result)
                 except Exception as problem:
                     if (error := expected(problem)) is None:
                         raise
@@ -112,7 +120,8 @@ def _run_hydra(job: Task, config_name: str) -> bool:
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them with advice
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+        with interrupts_first():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
     except HydraException as error:
         if Begin.sweep is None or not Begin.sweep.outcomes():
             raise

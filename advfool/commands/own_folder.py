@@ -15,30 +15,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from advfool.commands.keys import TrainKeys
 from advfool.commands.resuming import check_source, has_checkpoint, settings_as_json
+from advfool.commands.signals import interrupts_first
 from advfool.commands.status import Status
 from advfool.utilities.config import about_a_value
-from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.errors import AdvfoolError, first_line, with_causes
 from advfool.utilities.files import CHECKPOINTS, LOCK, METRICS, PART, STATUS, locked
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], object]
 Result = Callable[[Path], object]  # reads from a run's folder what the task returned
 OF_THE_SYSTEM = tuple(
-    getattr(errno, name)
-    for name in [
-        "ENOSPC",
-        "EDQUOT",
-        "EFBIG",
-        "EROFS",
-        "EACCES",
-        "EPERM",
-        "EMFILE",
-        "ENFILE",
-        "EIO",
-        "ENOTDIR",
-        "ENAMETOOLONG",
-    ]
-    if hasattr(errno, name)
+    getattr(errno, f"E{name}")
+    for name in (
+        *("NOSPC", "DQUOT", "FBIG", "ROFS", "ACCES", "PERM", "MFILE", "NFILE", "IO", "NOTDIR", "ISDIR", "NAMETOOLONG"),
+        *("LOOP", "EXIST", "NOTEMPTY", "BUSY", "STALE", "REMOTEIO", "NXIO", "NODEV"),
+    )
+    if hasattr(errno, f"E{name}")
 )
 IN_WORDS = ("No space left on device", "Too many open files", "File too large", "of ancdata", "Read-only file system")
 OWNER = "ADVFOOL_OWNER"  # environment variable: which process works in which folder, known to those it starts
@@ -90,14 +82,15 @@ def _run(task: Task, cfg: DictConfig, folder: Path, result: Result, schema: type
     status.write("running", settings, resume=resume)
     (folder / METRICS).unlink(missing_ok=True)
     try:
-        with _owning(folder, resume):
+        with interrupts_first(), _owning(folder, resume):
             returned = task(_resumed(cfg, resume))
     except Exception as error:
         with suppress(OSError):  # a full disk, say
             status.fail(message_of(error), settings)
         raise
     for part in folder.rglob(f"*{PART}"):  # of an attempt that was killed
-        part.unlink(missing_ok=True)
+        if part.is_file() or part.is_symlink():
+            part.unlink(missing_ok=True)
     status.write("finished", settings, seconds=None if resume else round(time.time() - started, 2))
     return returned
 
@@ -128,15 +121,13 @@ def expected(error: BaseException) -> AdvfoolError | None:
         return error
     if isinstance(error, OmegaConfBaseException):
         return about_a_value(error)
-    cause: BaseException | None = error
-    while cause is not None:
-        text = str(cause).splitlines()[0] if str(cause) else ""
+    for cause in with_causes(error):
+        text = first_line(cause)
         if (isinstance(cause, OSError) and cause.errno in OF_THE_SYSTEM) or any(words in text for words in IN_WORDS):
             return AdvfoolError(
-                f"The system refuses a file: {text}. Make room on the disk, allow writing there, raise the limit "
+                f"The system refuses a file: {text} Make room on the disk, allow writing there, raise the limit "
                 "(ulimit -n), or choose another folder; the same command then resumes what was interrupted."
             )
-        cause = cause.__cause__ or cause.__context__
     return None
 
 

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from omegaconf import DictConfig
@@ -16,12 +16,14 @@ from advfool.commands.keys import TrainKeys
 from advfool.commands.schema import settings_of
 from advfool.commands.status import Status, differences
 from advfool.commands.validation import resolved
+from advfool.models.values import check_kinds, check_values
 from advfool.models.weights import UNREADABLE, misfits
 from advfool.training.checkpoint_paths import check_paths
 from advfool.training.checkpoints import ORIGIN
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import BEFORE_LAST, CHECKPOINTS, CONFIG, LAST, STATUS
 from advfool.utilities.stored import stored_path
+from advfool.utilities.text import shortened
 
 log = logging.getLogger(__name__)
 SHOWN = 5  # differences that a message lists
@@ -140,15 +142,16 @@ def check_network(found: Interrupted, network: nn.Module, machine: dict[str, Any
         network: one of the run's architecture.
         machine: what decides the last digits now.
     """
-    misfit = misfits(network, {key.removeprefix("network."): value for key, value in found.weights.items()})
+    weights = {key.removeprefix("network."): value for key, value in found.weights.items()}
+    misfit = misfits(network, weights)
     if misfit:
         raise AdvfoolError(
             f"resume: '{found.path}' belongs to another network: {misfit}. Give the model and data of the interrupted "
             "run."
         )
-    changed = [
-        f"{key} {found.machine.get(key)} -> {now}" for key, now in machine.items() if found.machine.get(key) != now
-    ]
+    check_values(network, weights, f"'{found.path}'")
+    before = {key: found.machine.get(key) for key in machine}
+    changed = [f"{key} {shortened(before[key])} -> {now}" for key, now in machine.items() if before[key] != now]
     if changed:
         log.warning("Resumed on another machine, so the last digits may differ: %s.", "; ".join(changed))
 
@@ -165,16 +168,30 @@ def put_last(path: Path, folder: Path) -> Path:
 def _read(path: Path) -> Interrupted | None:
     try:
         with ZipFile(path) as parts:
-            if parts.testzip():  # torch does not look at the checksums
+            packed = any(part.compress_type != ZIP_STORED for part in parts.infolist())
+            if packed or parts.testzip():  # torch never packs, and does not look at the checksums
                 return None
         content = torch.load(path, map_location="cpu", weights_only=True)
         check_paths(content, path)
         origin, weights = content[ORIGIN], content["state_dict"]
         settings, machine = dict(origin["settings"]), dict(origin["machine"])
+        check_kinds(weights, str(path))
         whole = {"loops", "callbacks", "optimizer_states", "global_step"} <= content.keys()
+        whole &= not any(has_nan(content.get(key)) for key in ("optimizer_states", "lr_schedulers"))
         return Interrupted(path, settings, machine, dict(weights)) if whole else None
     except (*UNREADABLE, MemoryError):
         return None
+
+
+def has_nan(tree: object) -> bool:
+    """Tell whether a tree of dictionaries, lists, numbers and tensors has a value that is not a number."""
+    if isinstance(tree, torch.Tensor):
+        return bool(tree.isnan().any())
+    if isinstance(tree, dict):
+        return any(map(has_nan, tree.values()))
+    if isinstance(tree, list | tuple):
+        return any(map(has_nan, tree))
+    return isinstance(tree, float) and math.isnan(tree)
 
 
 def _as_json(node: object) -> Any:

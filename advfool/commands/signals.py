@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from advfool.utilities.errors import with_causes
+
 PARENT = "ADVFOOL_PARENT"  # environment variable: the process that starts others which have to end with it
 INTERVAL = 1.0  # seconds between two looks at the parent
 
@@ -40,6 +42,17 @@ def interruptible() -> Iterator[Interruptions]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interrupts_first() -> Iterator[None]:
+    """Raise a KeyboardInterrupt in place of an error that came up while a library ended its work after one."""
+    try:
+        yield
+    except Exception as error:
+        if any(isinstance(cause, KeyboardInterrupt) for cause in with_causes(error)):
+            raise KeyboardInterrupt from error
+        raise
 
 
 @contextmanager

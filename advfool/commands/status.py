@@ -6,6 +6,7 @@ from pathlib import Path
 
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import STATUS, read_json, write_json
+from advfool.utilities.text import shortened
 
 SWEEP = "ADVFOOL_SWEEP"  # environment variable: the sweep that is running, known to its workers, too
 OUTCOMES = {"finished": "finished", "skipped": "finished before", "failed": "failed", "running": "interrupted"}
@@ -76,11 +77,32 @@ class Status:
 
 
 def read_status(folder: Path) -> dict | None:
-    """Read `status.json`; None where it is missing, damaged or something else."""
+    """Read `status.json`; None where it is missing, damaged or something else: a value of another kind included."""
     found = read_json(folder / STATUS)
-    if found is None or found.get("outcome") not in OUTCOMES or not isinstance(found.get("settings") or {}, dict):
+    if found is None or not all(fits(found.get(key)) for key, fits in _KINDS.items()):
         return None
     return found
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_outcome(value: object) -> bool:
+    return isinstance(value, str) and value in OUTCOMES
+
+
+def _is_duration(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+
+
+_KINDS = {
+    "outcome": _is_outcome,
+    "holds": lambda value: value is None or _is_outcome(value),
+    "settings": lambda value: value is None or isinstance(value, dict),
+    "seconds": _is_duration,
+    **dict.fromkeys(("error", "sweep", "resume", "job"), _is_text),
+}
 
 
 def differences(known: dict, new: dict) -> list[str]:
@@ -91,4 +113,5 @@ def differences(known: dict, new: dict) -> list[str]:
         new: those of the run that is asked for.
     """
     keys = [key for key in dict.fromkeys([*known, *new]) if key not in HOW_FAST]
-    return [f"{key} {known.get(key)} -> {new.get(key)}" for key in keys if known.get(key) != new.get(key)]
+    changed = [key for key in keys if known.get(key) != new.get(key)]
+    return [f"{shortened(key)} {shortened(known.get(key))} -> {shortened(new.get(key))}" for key in changed]

@@ -15,6 +15,7 @@ from advfool.models.containers import state_dict_in
 from advfool.models.prefixes import with_prefixes, without_prefixes
 from advfool.models.values import check_kinds, check_values
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.files import replacing
 
 UNREADABLE = (Exception,)  # torch.load and safetensors raise errors of any kind for damaged files
 
@@ -104,9 +105,8 @@ def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> Non
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"classes": json.dumps(list(classes)), "format": "pt"})
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"classes": json.dumps(list(classes)), "format": "pt"})
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -17,6 +17,7 @@ from advfool.foolings.base import CompositeFooling
 from advfool.training.cached_original import CachedOriginal, cached_original
 from advfool.training.checkpoint_paths import best_checkpoint
 from advfool.training.module import FoolingModule
+from advfool.training.restoring import restoring, unfit
 from advfool.training.settings import Training
 from advfool.utilities.errors import AdvfoolError, Diverged
 from advfool.utilities.modules import copied
@@ -61,7 +62,8 @@ def finetune(setup: Setup, training: Training, trainer: Trainer, checkpoint: Pat
     trainer.validate(module, datamodule=loaders, verbose=False)
     started = time.perf_counter()
     try:
-        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+        with restoring(trainer, checkpoint):
+            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     except Diverged as error:
         best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""  # type: ignore[attr-defined]
         left = f"The best checkpoint so far: {best}." if best else "There is no checkpoint yet."
@@ -142,4 +144,7 @@ def _share_out_threads(trainer: Trainer) -> None:
 def _load_best(trainer: Trainer, module: FoolingModule, resumed: Path | None) -> None:
     """Load the weights of the best validation; keep the last ones where there was no validation."""
     if best := best_checkpoint(trainer, resumed):
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        try:
+            module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        except Exception as error:  # torch raises errors of any kind for what a checkpoint holds
+            raise unfit(best, error) from error

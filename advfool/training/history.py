@@ -23,15 +23,16 @@ def read_history(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """
     parts = [path for path in folder.glob("metrics.*.csv") if path.suffixes[0][1:].isdecimal()]
     earlier = sorted(parts, key=lambda path: int(path.suffixes[0][1:]))
-    rows: dict[tuple, dict[str, str]] = {}
+    rows: dict[tuple, dict[str, float]] = {}
     for path in [*earlier, folder / LOGGED]:  # a resumed training repeats a few steps
         for row in _rows(path):
-            filled = {name: value for name, value in row.items() if value and name != "epoch"}
-            rows[_step(row["step"]), *filled] = filled
-    names = dict.fromkeys(name for row in rows.values() for name in row if name != "step")
+            filled = {name: value for name, text in row.items() if (value := _number(text)) is not None}
+            if 0 <= (step := filled.pop("step", -1)) < 2**53:
+                rows[int(step), *filled] = filled
+    names = dict.fromkeys(name for row in rows.values() for name in row if name != "epoch")
     history = {}
     for name in names:
-        points = sorted((step, float(row[name])) for (step, *_), row in rows.items() if name in row)
+        points = sorted((step, row[name]) for (step, *_), row in rows.items() if name in row)
         steps, values = zip(*points, strict=True)
         history[name] = (np.array(steps), np.array(values))
     return history
@@ -50,14 +51,17 @@ def set_history_aside(folder: Path, source: Path) -> None:
                 free_path(folder, path.name).write_bytes(stored_bytes(source, path.name))
     path = folder / LOGGED
     if path.exists():
-        path.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv')))}.csv")
+        parts = [path.suffixes[0][1:] for path in folder.glob("metrics.*.csv")]
+        taken = [int(part) for part in parts if part.isdecimal() and len(part) < 9]
+        path.rename(folder / f"metrics.{max(taken, default=-1) + 1}.csv")
 
 
-def _step(text: str) -> int:
-    step = int(text)
-    if not 0 <= step < 2**53:
-        raise ValueError(f"{text} is no number of a step")
-    return step
+def _number(text: object) -> float | None:
+    """Read a number; None where there is none, or where the file was damaged."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -66,6 +70,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
     lines = io.StringIO(stored_bytes(path.parent, path.name).decode(errors="replace"), newline="")
     try:
-        return [row for row in csv.DictReader(lines) if row.get("step") and None not in row.values()]
+        return [row for row in csv.DictReader(lines) if row.get("step") and None not in (*row, *row.values())]
     except csv.Error as error:
         raise AdvfoolError(f"'{path}' is damaged: {error}.") from error

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from advfool.data.base import DataModule
 from advfool.data.samples import Sample
 from advfool.models.base import NetworkSource
-from advfool.models.weights import read_weights, write_weights
+from advfool.models.weights import fit_weights, read_weights, write_weights
 from advfool.training.adversarial import FreeAdversarialTraining
 from advfool.utilities.checking import check_fields
 from advfool.utilities.kinds import Count, NonNegative, Positive, Seed, Share
@@ -74,7 +74,7 @@ def pretrain(
         pl.seed_everything(recipe.seed, verbose=False)
         network = source.create(len(data.classes))
         if start:
-            network.load_state_dict(read_weights(start))
+            fit_weights(network, read_weights(start), str(start))
         callbacks: list[Callback] = [RichProgressBar()]
         if recipe.epsilon is not None:
             callbacks.append(FreeAdversarialTraining(data.input, recipe.epsilon, recipe.replays))

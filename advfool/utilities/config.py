@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from advfool.utilities.checking import checked
-from advfool.utilities.errors import AdvfoolError, nearest
+from advfool.utilities.errors import AdvfoolError, nearest, with_causes
 from advfool.utilities.stored import stored_yaml
 
 PACKAGE = Path(__file__).parents[1]
@@ -240,11 +240,9 @@ def leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 def about_a_value(problem: OmegaConfBaseException) -> AdvfoolError:
     """Turn the error of a value that is missing, or that refers to nothing, into an expected error."""
-    cause: BaseException | None = problem
-    while cause is not None:  # an expected error inside a resolver
-        if isinstance(cause, AdvfoolError):
+    for cause in with_causes(problem):
+        if isinstance(cause, AdvfoolError):  # inside a resolver
             return cause
-        cause = cause.__cause__ or cause.__context__
     first = str(problem).splitlines()[0]
     if not problem.full_key:
         return AdvfoolError(

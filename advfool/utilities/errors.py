@@ -1,5 +1,6 @@
 """The errors a user can cause and mend: shown as a message, never as a traceback."""
 
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import get_args
 
@@ -25,6 +26,16 @@ class Diverged(AdvfoolError):
     """Training destroyed the classifier (exit code 2); the last good checkpoint is kept."""
 
     exit_code = 2
+
+
+def with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from or during, and so on; each once, since they may name each other."""
+    seen: set[int] = set()
+    left: BaseException | None = error
+    while left is not None and id(left) not in seen:
+        seen.add(id(left))
+        yield left
+        left = left.__cause__ or left.__context__
 
 
 def first_line(error: BaseException) -> str:

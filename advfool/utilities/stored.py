@@ -18,6 +18,7 @@ LARGEST_CONFIG = 2 * 2**20  # bytes of a YAML file
 DEEPEST = 50  # levels of a tree
 FILLED = (".hydra", "checkpoints")  # folders in a run's folder whose files a command writes
 WRITTEN = (*FILLED, "wandb", "tensorboard", "paper")
+FILES = (".json", ".yaml", ".csv", ".log", ".lock", ".part", ".png", ".parquet", ".safetensors", ".ckpt")  # of a run
 MOST = 200_000  # keys, values and brackets of a YAML file
 
 
@@ -108,7 +109,7 @@ def refuse_links_out(folder: Path, root: Path | None = None) -> None:
 
 
 def check_writable(folder: Path, links: bool = True) -> None:
-    """Raise an AdvfoolError where a command that writes a run into a folder would write somewhere else.
+    """Raise an AdvfoolError where a command that writes a run into a folder would write somewhere else, or could not.
 
     Args:
         folder: which may hold an earlier run, or not exist yet.
@@ -119,9 +120,12 @@ def check_writable(folder: Path, links: bool = True) -> None:
     for entry in folder.iterdir():
         if not (links and entry.is_symlink() and entry.is_dir() and entry.name not in WRITTEN):
             _check_entry(entry, folder)
+        _check_kind(entry, entry.name in WRITTEN)
     for name in FILLED:
         if (folder / name).is_dir():
             refuse_links_out(folder / name, folder)
+            for entry in (folder / name).iterdir():
+                _check_kind(entry, False)
 
 
 def _check_entry(path: Path, root: Path) -> None:
@@ -130,6 +134,16 @@ def _check_entry(path: Path, root: Path) -> None:
         stored_path(root, path.absolute())
     elif not (path.is_file() or path.is_dir()) and path.exists():
         raise AdvfoolError(f"'{path}' is no file and no folder, but a pipe, a socket or a device. Remove it.")
+
+
+def _check_kind(path: Path, is_folder: bool) -> None:
+    """Raise an AdvfoolError where a folder has the name of a file that a run writes, or the reverse."""
+    wrong = path.is_file() if is_folder else path.is_dir() and f".{path.name.rpartition('.')[2]}" in FILES
+    if wrong:
+        kinds = ("a file", "a folder") if is_folder else ("a folder", "a file")
+        raise AdvfoolError(
+            f"'{path}' is {kinds[0]}, but a run writes {kinds[1]} of this name. Remove it, or choose another folder."
+        )
 
 
 def stored_yaml(folder: Path, name: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-LONGEST = 100  # characters of a file name
+LONGEST = 100  # characters of a file name, and of a value in a message
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]", re.DOTALL)
 _TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}  # reverse the order of what follows
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -23,6 +23,16 @@ def printable(text: object) -> str:
     """
     plain = _ESCAPES.sub("", str(text))
     return plain if plain.isascii() and plain.isprintable() else "".join(map(_shown, plain))
+
+
+def shortened(value: object, longest: int = LONGEST) -> str:
+    """Return the text of a value on one line, cut where it is long, for a message.
+
+    >>> shortened("a" * 9, 5)
+    'aaaaa...'
+    """
+    text = " ".join(printable(value).split())
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def clean_texts(tree: Any) -> Any:

@@ -53,6 +53,20 @@ def test_pipes_are_refused(tmp_path):
         check_writable(tmp_path)
 
 
+@pytest.mark.parametrize("name", [*FILES, "checkpoints/last.ckpt"])
+def test_folders_with_the_name_of_a_file_are_refused(tmp_path, name):
+    (tmp_path / name / "mine").mkdir(parents=True)
+    with pytest.raises(AdvfoolError, match="is a folder, but a run writes a file of this name"):
+        check_writable(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".hydra", "checkpoints"])
+def test_files_with_the_name_of_a_folder_are_refused(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(AdvfoolError, match="is a file, but a run writes a folder of this name"):
+        check_writable(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["train.log", "config.yaml", ".hydra", "metrics.part"])
 def test_a_run_in_a_strangers_folder_writes_nothing_elsewhere(tmp_path, outside, name):
     run = tmp_path / "run"

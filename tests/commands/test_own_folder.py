@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from advfool.commands.own_folder import expected, run_in_folder
-from advfool.commands.status import read_status
+from advfool.commands.status import differences, read_status
 from advfool.utilities.errors import AdvfoolError
 
 CONFIG = {"resume": None, "seed": 0, "fool_weight": 1}
@@ -41,6 +41,24 @@ def test_damaged_results_are_made_again(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     assert do(tmp_path, damaged) == str(tmp_path)  # resumed
+
+
+@pytest.mark.parametrize("value", [["a", None], {"a": {"b": [1]}}, -1, 0.5, True])
+@pytest.mark.parametrize("key", ["outcome", "holds", "settings", "seconds", "error", "sweep", "resume", "job"])
+def test_a_status_with_a_value_of_another_kind_counts_as_none(tmp_path, key, value):
+    do(tmp_path)
+    if (key, value) in (("settings", {"a": {"b": [1]}}), ("seconds", 0.5)):
+        return
+    status = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps(status | {key: value}))
+    assert read_status(tmp_path) is None
+    assert do(tmp_path) == "read"
+
+
+def test_differences_from_a_strangers_settings_are_short_and_command_no_terminal():
+    (shown,) = differences({"seed": "\x1b]0;title\x07" + "x" * 5000}, {"seed": 0})
+    assert "\x1b" not in shown
+    assert len(shown) < 200
 
 
 @pytest.mark.parametrize(

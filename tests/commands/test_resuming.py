@@ -1,10 +1,16 @@
 """A run is resumed with its own settings alone, anywhere, from the last checkpoint that is whole."""
 
 import shutil
+from dataclasses import replace
+from math import nan
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
 
+from advfool.commands.resuming import check_network, find_interrupted
+from advfool.commands.status import read_status
+from advfool.models import ResNetTiny
 from advfool.training.history import read_history
 from tests.helpers.callbacks import INTERRUPT
 from tests.helpers.command import SMALL, metrics_of, run, weights_of, without_times
@@ -123,10 +129,81 @@ def test_settings_are_compared_with_the_checkpoint_where_the_status_is_damaged(t
 
 
 def test_another_machine_is_told_of(tmp_path, interrupted, caplog):
-    from advfool.commands.resuming import check_network, find_interrupted
-    from advfool.commands.status import read_status
-    from advfool.models import ResNetTiny
-
     found = find_interrupted(str(interrupted), read_status(interrupted)["settings"])
     check_network(found, ResNetTiny(10), found.machine | {"threads": 64})
     assert f"last digits may differ: threads {found.machine['threads']} -> 64." in caplog.text
+
+
+def changed(path, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def packed(path):
+    """Pack a checkpoint, as one that holds gigabytes of zeros would be."""
+    with ZipFile(path) as parts:
+        contents = {part.filename: parts.read(part) for part in parts.infolist()}
+    with ZipFile(path, "w", ZIP_DEFLATED) as parts:
+        for name, content in contents.items():
+            parts.writestr(name, content)
+
+
+DAMAGED = {
+    "packed": packed,
+    "weights by number": lambda path: changed(path, lambda content: content.update(state_dict={3: torch.zeros(1)})),
+    "weights that are texts": lambda path: changed(path, lambda content: content["state_dict"].update(a="b")),
+    "weights without values": lambda path: changed(
+        path, lambda content: content["state_dict"].update(a=torch.zeros(1, device="meta"))
+    ),
+    "callbacks": lambda path: changed(path, lambda content: content.update(callbacks=5)),
+    "lr": lambda path: changed(
+        path, lambda content: content["optimizer_states"][0]["param_groups"][0].update(lr=float("nan"))
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_checkpoint_with_a_content_of_another_kind_counts_as_damaged(tmp_path, interrupted, damage):
+    source = tmp_path / "source"
+    shutil.copytree(interrupted, source)
+    damage(source / "checkpoints" / "last.ckpt")
+    found = find_interrupted(str(source), read_status(interrupted)["settings"])
+    assert found.path.name == "last.previous.ckpt"
+
+
+UNFIT = {
+    "loops": lambda content: content["loops"]["fit_loop"].update({"epoch_progress": "x"}),
+    "version": lambda content: content.update({"pytorch-lightning_version": "abc"}),
+    "optimizer": lambda content: content.update(optimizer_states=[1]),
+    "rate": lambda content: content["optimizer_states"][0]["param_groups"][0].update(lr="x"),
+    "schedule": lambda content: content.update(lr_schedulers=[{"get_lr": 2, "step": 1}]),
+    "progress": lambda content: content["lr_schedulers"][0].update(last_epoch=10**9),
+}
+
+
+@pytest.mark.parametrize("change", UNFIT.values(), ids=UNFIT)
+def test_a_checkpoint_that_cannot_be_restored_is_an_expected_error(tmp_path, interrupted, change):
+    source = tmp_path / "source"
+    shutil.copytree(interrupted, source)
+    changed(source / "checkpoints" / "last.ckpt", change)
+    result = run(tmp_path / "run", *OPTIONS, f"resume='{source}'")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "its content does not fit" in result.stderr
+    assert read_status(tmp_path / "run")["outcome"] == "failed"
+
+
+def test_weights_that_are_no_numbers_are_not_resumed(tmp_path, interrupted):
+    source = tmp_path / "source"
+    shutil.copytree(interrupted, source)
+    changed(source / "checkpoints" / "last.ckpt", lambda content: content["state_dict"]["network.fc.bias"].fill_(nan))
+    result = run(tmp_path / "run", *OPTIONS, f"resume='{source}'")
+    assert result.returncode == 1
+    assert "'fc.bias' has 10 of 10 values that are NaN or infinite" in result.stderr
+
+
+def test_another_machine_of_a_stranger_commands_no_terminal(interrupted, caplog):
+    found = find_interrupted(str(interrupted), read_status(interrupted)["settings"])
+    check_network(replace(found, machine={"device": "\x1b]0;title\x07"}), ResNetTiny(10), found.machine)
+    assert "\x1b" not in caplog.text

@@ -8,8 +8,12 @@ import time
 from contextlib import suppress
 
 import pytest
+from omegaconf import OmegaConf
 
+from advfool.commands.own_folder import expected, run_in_folder
 from advfool.commands.signals import interruptible
+from advfool.commands.status import read_status
+from advfool.utilities.errors import with_causes
 from tests.helpers.command import SMALL
 
 CHILD = """
@@ -60,6 +64,25 @@ def test_both_signals_interrupt_and_are_told_apart(number):
         receive()
     assert received.exit_code == 128 + number
     assert signal.getsignal(number) is before
+
+
+def test_an_error_while_a_library_ends_after_an_interrupt_is_an_interrupt(tmp_path):
+    def task(cfg):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError("cannot join thread before it is started") from None  # a progress bar, say
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_folder(task, OmegaConf.create({"seed": 0}), tmp_path, str)
+    assert read_status(tmp_path)["outcome"] == "running"
+
+
+def test_errors_that_name_each_other_as_causes_are_looked_at_once():
+    first, second = ValueError("first"), KeyError("second")
+    first.__context__, second.__context__ = second, first
+    assert list(with_causes(first)) == [first, second]
+    assert expected(first) is None
 
 
 def test_a_terminated_run_says_how_it_is_resumed(tmp_path):

@@ -220,10 +220,19 @@ def test_a_cell_with_numbers_that_json_lacks_fails_by_itself(tmp_path):
     assert json.loads((tmp_path / "status.json").read_text())["settings"]["fool_weight"] == "inf"
 
 
+KILLER = """
+import os, signal, time
+from pathlib import Path
+def callback(seed):
+    end = time.time() + 120
+    while seed == 1 and time.time() < end and len(list(Path(__file__).parent.glob("cells/*/status.json"))) < 2:
+        time.sleep(0.1)  # until the other worker has begun its run, however slow it is
+    os.kill(os.getpid(), signal.SIGKILL) if seed == 1 else None
+"""
+
+
 def test_a_killed_worker_ends_the_sweep_with_its_account_and_report(tmp_path):
-    (tmp_path / "killer.py").write_text(
-        "import os, signal\ndef callback(seed):\n    os.kill(os.getpid(), signal.SIGKILL) if seed == 1 else None\n"
-    )
+    (tmp_path / "killer.py").write_text(KILLER)
     overrides = [
         *OPTIONS,
         f"hydra.sweep.dir={tmp_path / 'cells'}",
