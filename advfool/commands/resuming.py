@@ -175,6 +175,8 @@ def _read(path: Path) -> Interrupted | None:
         check_paths(content, path)
         origin, weights = content[ORIGIN], content["state_dict"]
         settings, machine = dict(origin["settings"]), dict(origin["machine"])
+        if not isinstance(content["callbacks"], dict) or not all(isinstance(name, str) for name in weights):
+            return None
         check_kinds(weights, str(path))
         whole = {"loops", "callbacks", "optimizer_states", "global_step"} <= content.keys()
         whole &= not any(has_nan(content.get(key)) for key in ("optimizer_states", "lr_schedulers"))
