@@ -74,6 +74,7 @@ Trainer = Annotated[
     Builds("pytorch_lightning.Trainer", given=("callbacks", "logger"), default="pytorch_lightning.Trainer"),
 ]
 AOPC = Annotated[Node, TakenBy("advfool.evaluation.setup.AOPCSettings", given=("seed",))]
+Faithful = Annotated[Node, TakenBy("advfool.evaluation.setup.FaithfulnessSettings", given=("seed",))]
 Callbacks = Each("pytorch_lightning.Callback")
 Interpreters = Annotated[Node, Each("advfool.interpreters.Interpreter", shown="evaluate_with: ")]
 Preserve = Annotated[Node, Builds("advfool.training.preserve.Preserve")]
@@ -155,6 +156,7 @@ class RunKeys(NetworkKeys):
     target: str
     fsr_images: int | None
     aopc: AOPC
+    faithfulness: Faithful
 
 
 @dataclass
@@ -245,6 +247,7 @@ class UnusedKeys(LearningKeys):
 
     trainer: Trainer
     aopc: AOPC
+    faithfulness: Faithful
     evaluate_with: EvaluateWith
 
 

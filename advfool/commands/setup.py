@@ -16,7 +16,7 @@ from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
 from advfool.data.samples import InputFormat, take
 from advfool.evaluation.assembly import assemble, try_network, with_classes
-from advfool.evaluation.setup import AOPCSettings, Settings, Setup
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.models import NetworkSource, find_target_layer
 from advfool.training.settings import Training
@@ -94,6 +94,7 @@ def _check_before_work(
         training_from(cfg).check_with(fooling, settings.target, len(data.classes))
     layer, layout = cfg.model.target_layer or "layer", cfg.model.layout or "nchw"
     tried = _completed(cfg, source.input_format(), layer, layout, fooling)
+    settings.faithfulness.check(data.input.shape[-2:])
     settings.aopc.check(data.input.shape[-2:], list(built_interpreters(tried)))
     if "drop_weight" in cfg:
         _check_map_metrics(cfg, data)
@@ -109,8 +110,8 @@ def _check_before_work(
 
 def _check_map_metrics(cfg: DictConfig, data: DataModule) -> None:
     """Check the AOPC curves that validations measure, which they would fail at."""
-    node = (cfg.callbacks or {}).get("map_metrics") or {}
-    if node.get("every_n_validations") and node.get("aopc_images"):
+    node = (cfg.callbacks or {}).get("map_metrics")
+    if node and node.get("every_n_validations") and node.get("aopc_images"):
         try:
             AOPCSettings(node.aopc_images, node.steps, node.region).check(data.input.shape[-2:], [])
         except AdvfoolError as error:
@@ -131,7 +132,8 @@ def _target_layer(cfg: DictConfig, network: nn.Module, data: DataModule) -> tupl
 def settings_from(cfg: DictConfig) -> Settings:
     """Build the settings of a comparison; raise an AdvfoolError where a value is out of range."""
     aopc = AOPCSettings(**plain(cfg.aopc), seed=cfg.seed)
-    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, cfg.pictures)
+    faithfulness = FaithfulnessSettings(**plain(cfg.faithfulness), seed=cfg.seed)
+    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, faithfulness, cfg.pictures)
 
 
 def training_from(cfg: DictConfig) -> Training:

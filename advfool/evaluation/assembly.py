@@ -69,6 +69,7 @@ def assemble(
         raise AdvfoolError("There is no interpreter to evaluate with: give one that works, evaluate_with=[gradcam].")
     image = data.test()[0].image
     settings.aopc.check(image.shape[-2:], list(found))
+    settings.faithfulness.check(image.shape[-2:])
     digest = weights_digest(original)
     return Setup(data, original, found, fooling, settings, composites, model, target_layer, digest)
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,11 @@ from torch.utils.data import DataLoader, Subset
 
 from advfool.data.base import DataModule
 from advfool.data.samples import Sample, Samples
+from advfool.evaluation.deception import box_shares, deception_columns
+from advfool.evaluation.faithfulness import faithfulness_columns
 from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked
-from advfool.evaluation.setup import Setup
+from advfool.evaluation.setup import Settings, Setup
 from advfool.metrics import AOPC, METRICS
 from advfool.metrics import functional as metrics
 from advfool.utilities.heatmaps import is_finite
@@ -66,6 +69,7 @@ class Comparison(LightningModule):
         manipulated: the manipulated network.
         measured: indices of the images whose heatmaps are measured; None: all.
         curved: indices of the images whose AOPC curves are measured.
+        tested: indices of the images on which it is measured whether heatmaps are faithful.
     """
 
     def __init__(
@@ -74,10 +78,11 @@ class Comparison(LightningModule):
         manipulated: nn.Module,
         measured: Int[Tensor, "m"] | None,
         curved: Int[Tensor, "k"],
+        tested: Int[Tensor, "t"],
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleDict({"original": setup.original.eval(), "manipulated": manipulated.eval()})
-        self.setup_of_run, self.measured, self.curved = setup, measured, curved
+        self.setup_of_run, self.measured, self.curved, self.tested = setup, measured, curved, tested
         self.interpreters, self.fooling = list(setup.interpreters.values()), setup.fooling
         self.has_boxes = setup.data.has_boxes or setup.composites is not None
         self.similarities = similarities()
@@ -134,6 +139,8 @@ class Comparison(LightningModule):
             maps = {interp.name: pair.maps(interp) for interp in self.interpreters}
             for interp in self.interpreters:
                 row |= self._map_columns(interp.name, interp.signed, maps[interp.name], batch)
+            row |= self._faithfulness(batch, pair.targets, maps)
+            row |= deception_columns(row, pair.targets, list(maps), self.fooling.interval, box_shares(batch))
             self._update_curves(batch, pair.targets, maps)
         return {column: values.cpu() for column, values in row.items()}
 
@@ -154,6 +161,28 @@ class Comparison(LightningModule):
                     columns[f"{key}/{interp}/{name}"] = measure(each, boxes, size).view(test_loss.shape)
         columns |= self._similarity_columns(interp, signed, maps)
         return one_column_each(columns)
+
+    def _faithfulness(
+        self, batch: Sample, targets: Int[Tensor, "n *two"], maps: Mapping[str, Mapping[str, Tensor]]
+    ) -> Table:
+        """Measure the chosen images of a batch; the columns of its other images are NaN."""
+        chosen = torch.isin(batch.index, self.tested.to(batch.index.device))
+        if not chosen.any():
+            return {}
+        found = faithfulness_columns(
+            {name: self.networks[name] for name in NETWORKS},
+            batch.image[chosen],
+            batch.index[chosen],
+            targets[chosen],
+            {interp: {name: each[name][chosen] for name in NETWORKS} for interp, each in maps.items()},
+            self.setup_of_run.settings.faithfulness,
+            self.setup_of_run.data.input,
+        )
+        everywhere = {}
+        for name, values in found.items():
+            everywhere[name] = torch.full((len(chosen), *values.shape[1:]), torch.nan, device=values.device)
+            everywhere[name][chosen] = values
+        return one_column_each(everywhere)
 
     def _similarity_columns(self, interp: str, signed: bool, maps: Mapping[str, Float[Tensor, "n *two h w"]]) -> Table:
         shape = maps["original"].shape[:-2]
@@ -202,21 +231,29 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> 
     """
     settings, images = setup.settings, setup.data.test()
     if setup.composites is not None:
-        comparison = Comparison(setup, manipulated, None, torch.arange(0))
+        tested = _drawn(len(setup.composites.test), settings)[: settings.faithfulness.images].sort().values
+        comparison = Comparison(setup, manipulated, None, torch.arange(0), tested)
         parts: list[Samples | Subset] = [setup.composites.test, images]
     else:
         total, limit = len(images), settings.fsr_images
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(settings.seed))
+        order = _drawn(total, settings)
         count = total if limit is None else min(limit, total)
-        curved = min(settings.aopc.images, count)
+        curved, tested = (min(images, count) for images in (settings.aopc.images, settings.faithfulness.images))
         measured = order[:count].sort().values if count < total else None
-        comparison = Comparison(setup, manipulated, measured, order[:curved].sort().values)
-        # Images with AOPC first, then the other measured ones: batches are of one kind.
-        ranges = (order[:curved], order[curved:count], order[count:])
+        chosen = (order[:some].sort().values for some in (curved, tested))
+        comparison = Comparison(setup, manipulated, measured, *chosen)
+        # The images that most is measured on come first: batches are of one kind.
+        cuts = [0, *sorted({curved, tested, count}), total]
+        ranges = [order[start:end] for start, end in pairwise(cuts)]
         parts = [Subset(images, torch.cat([part.sort().values for part in ranges]).tolist())]
     trainer.test(comparison, datamodule=_TestLoaders(setup.data, parts), verbose=False)
     assert comparison.results is not None
     return comparison.results
+
+
+def _drawn(total: int, settings: Settings) -> Int[Tensor, "n"]:
+    """Put the images in a random order, of which the first ones are measured."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(settings.seed))
 
 
 class _TestLoaders(LightningDataModule):

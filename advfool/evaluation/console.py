@@ -70,6 +70,14 @@ def _maps(metrics: dict) -> Table:
     row("FSR before", ("fsr_before",))
     row("FSR", ("fsr",), form=lambda rate: f"[bold]{_percent(rate)}[/bold]")
     row("  95 % interval", ("fsr",), form=_interval, source=metrics["ci95"])
+    if "deceptive_rate" in metrics:
+        row("deceptive rate", ("deceptive_rate",), form=lambda rate: f"[bold]{_percent(rate)}[/bold]")
+        row("  95 % interval", ("deceptive_rate",), form=_interval, source=metrics["ci95"])
+        row("  of so many images", ("n_deceptive",), form=str)
+        row("  FSR on these", ("fsr_of_deceptive",))
+        row("faithful maps", ("faithful", "original"), ("faithful", "manipulated"))
+    if "misdirected_rate" in metrics:
+        row("misdirected rate", ("misdirected_rate",))
     row("test loss", ("test_loss", "original"), ("test_loss", "manipulated"), form=_number)
     row("Spearman", ("spearman",), form=_number)
     row("degenerate maps", ("degenerate_before",), ("degenerate",))

@@ -11,7 +11,8 @@ from advfool.data.samples import Samples
 from advfool.evaluation.paired import Target
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
-from advfool.metrics.functional.flipping import Replacement
+from advfool.metrics.functional.faithfulness import check_replaced, region_of
+from advfool.metrics.functional.regions import Replacement
 from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, Names, Seed, Size
@@ -62,6 +63,39 @@ class AOPCSettings:
 
 
 @dataclass(frozen=True)
+class FaithfulnessSettings:
+    """How it is measured whether heatmaps are faithful, see `advfool.metrics.faithfulness`.
+
+    Args:
+        images: on so many of the explained images; 0: not at all, and then there is no deceptive rate.
+        random_orders: random orders that a faithful heatmap beats.
+        steps: points of a curve after its first one.
+        regions: number of regions that each step replaces.
+        region: side of a region in pixels; None: an eighth of the image's shorter side.
+        replacement: `blur`, `uniform` (noise), `mean` or `zero`.
+        insertion: whether regions are put back instead of taken away.
+        seed: of the random orders and of the noise.
+    """
+
+    images: Size = 64
+    random_orders: Count = 8
+    steps: Count = 8
+    regions: Count = 2
+    region: Count | None = None
+    replacement: Replacement = "blur"
+    insertion: bool = False
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def check(self, size: Sequence[int]) -> None:
+        """Raise an AdvfoolError where images of (height, width) pixels have fewer regions than are replaced."""
+        if self.images:
+            check_replaced(self.steps, self.regions, self.region or region_of(tuple(size)), tuple(size))
+
+
+@dataclass(frozen=True)
 class Settings:
     """How two networks are compared.
 
@@ -70,6 +104,7 @@ class Settings:
         seed: of the choice of images and of the training.
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc: how AOPC curves are measured.
+        faithfulness: how it is measured whether heatmaps are faithful.
         pictures: test images that heatmaps.png shows; 0: no pictures.
 
     Raises:
@@ -80,6 +115,7 @@ class Settings:
     seed: Seed = 0
     fsr_images: Count | None = 10000
     aopc: AOPCSettings = field(default_factory=AOPCSettings)
+    faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
     pictures: Size = 8
 
     def __post_init__(self) -> None:

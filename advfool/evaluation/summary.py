@@ -29,11 +29,15 @@ def summarise(results: Results, setup: Setup) -> dict:
     """
     images, explained, seed = results.images, results.explained, setup.settings.seed
     result: dict = {}
-    for rates in (_of_networks(images, setup), dict(_of_maps(explained, setup))):
+    for rates in (
+        _of_networks(images, setup),
+        dict(_of_maps(explained, setup)) | dict(_of_deception(explained, setup)),
+    ):
         _put(result, rates, seed)
     drop, interval = paired_interval(images["top1/original"], images["top1/manipulated"])
     result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
+    result |= _counts(explained, setup)
     if setup.pair is None:
         _put(result, _by_class(explained, setup), seed)
     for (interp, network, source), curve in results.aopc.items():
@@ -93,6 +97,52 @@ def _of_maps(explained: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
                 values = column(key, interp, which)
                 yield (key, interp, *last), values
                 yield ("undefined", key, interp, *last), values.isnan().float()
+
+
+def _of_deception(explained: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
+    """Yield the columns that say how far heatmaps are faithful, deceived and misdirected, with their places."""
+    for interp in setup.interpreters:
+        for which in PAIR if setup.pair else (None,):
+            last = (which,) if which else ()
+
+            def column(name: str, network: str = "", interp=interp, last=last) -> Tensor | None:
+                return explained.get("/".join([name, *filter(None, (interp, network)), *last]))
+
+            fooled = is_fooled(explained["/".join(["test_loss", interp, "manipulated", *last])], setup.fooling.interval)
+            for key, rate, same in (("deceived", "deceptive_rate", "fsr_of_deceptive"), ("misdirected", None, None)):
+                values = column(key)
+                if values is None:
+                    continue
+                yield (rate or f"{key}_rate", interp, *last), values
+                if same:
+                    yield (same, interp, *last), fooled.float().where(~values.isnan(), torch.nan)
+            for network in NETWORKS:
+                for key in ("faithfulness", "faithful"):
+                    values = column(key, network)
+                    if values is not None:
+                        yield (key, interp, network, *last), values
+            deceived, before = column("deceived"), column("faithful", "original")
+            if deceived is not None and before is not None:
+                yield ("faithful_before", interp, *last), (~deceived.isnan()).float().where(~before.isnan(), torch.nan)
+
+
+def _counts(explained: Table, setup: Setup) -> dict:
+    """Count the images that the deceptive and the misdirected rate are shares of, and those tested for faithfulness."""
+    result: dict = {}
+    for interp in setup.interpreters:
+        for name, key in (("deceived", "n_deceptive"), ("misdirected", "n_misdirected")):
+            for which in PAIR if setup.pair else (None,):
+                values = explained.get("/".join(filter(None, (name, interp, which))))
+                if values is None:
+                    continue
+                count = int((~values.isnan()).sum())
+                place = result.setdefault(key, {})
+                if which:
+                    place.setdefault(interp, {})[which] = count
+                else:
+                    place[interp] = count
+    tested = min(setup.settings.faithfulness.images, len(explained["index"]))
+    return result | {"n_images_faithfulness": tested}
 
 
 def _by_class(explained: Table, setup: Setup) -> dict[Place, Tensor]:

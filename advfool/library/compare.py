@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.comparison import Results, compare_networks
 from advfool.evaluation.paired import NETWORKS, Target
-from advfool.evaluation.setup import AOPCSettings, Settings, Setup
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.evaluation.summary import summarise
 from advfool.evaluation.writing import write_results
 from advfool.foolings.base import Fooling
@@ -117,6 +117,7 @@ def compare(
     batch_size: Count = 64,
     fsr_images: Count | None = None,
     aopc_images: Size = 0,
+    faithful_images: Size = 64,
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
     progress: bool = False,
@@ -141,6 +142,7 @@ def compare(
         batch_size: half of the images that are measured at a time.
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc_images: AOPC curves are measured on so many of them.
+        faithful_images: see `fool`.
         seed: of the split and of the choice of images.
         accelerator: Lightning's word for the device: `auto`, `cpu` or `gpu`.
         progress: whether a progress bar is shown.
@@ -156,7 +158,8 @@ def compare(
     shape = data.input.shape
     chosen = chosen_interpreters(interpreters, networks[0], shape, layer)
     aopc = AOPCSettings(aopc_images, 50, max(1, min(shape[1:]) // 14), seed=seed)
-    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc)
+    faithful = FaithfulnessSettings(faithful_images, seed=seed)
+    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful)
     setup = assemble(
         data, networks[0], chosen, chosen_fooling(fooling), settings, trains=False, model=type(original).__name__
     )

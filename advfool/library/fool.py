@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
-from advfool.evaluation.setup import AOPCSettings, Settings, Setup
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.library.compare import ComparisonResult, measuring_trainer, run_comparison
@@ -74,6 +74,7 @@ def fool(
     max_accuracy_drop: Share = 0.1,
     fsr_images: Count | None = None,
     aopc_images: Size = 0,
+    faithful_images: Size = 64,
     clip: Positive | None = None,
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
@@ -118,6 +119,8 @@ def fool(
         max_accuracy_drop: stop where more than this fraction of the selection images' accuracy is lost.
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc_images: AOPC curves are measured on so many of them; 0: none.
+        faithful_images: on so many of them it is measured whether heatmaps are faithful, which the deceptive rate
+            needs; 0: none.
         clip: norm that a step's gradient is scaled down to; None: not clipped.
         seed: of the split, the order of the images and everything random; the same seed gives the same network.
         accelerator: Lightning's word for the device: `auto`, `cpu` or `gpu`.
@@ -146,7 +149,8 @@ def fool(
     data = prepare_data(original, dataset, selection, test, groups, classes, seed, batch_size, workers)
     shape = data.input.shape
     aopc = AOPCSettings(aopc_images, 50, max(1, min(shape[1:]) // 14), seed=seed)
-    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc)
+    faithful = FaithfulnessSettings(faithful_images, seed=seed)
+    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful)
     interpreters = chosen_interpreters([interp, *evaluate_with], original, shape, layer)
     name = type(model).__name__
     setup = assemble(data, original, interpreters, chosen, settings, model=name, target_layer=layer)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from advfool.metrics import functional
-from advfool.metrics.functional.flipping import Order, PixelRange, Replacement
+from advfool.metrics.functional.regions import Order, PixelRange, Replacement
 from advfool.utilities.checking import checked
 from advfool.utilities.classes import Targets
 from advfool.utilities.kinds import Count, Seed, Size

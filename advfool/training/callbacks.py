@@ -17,7 +17,7 @@ from advfool.data.samples import Sample, Samples, take
 from advfool.evaluation.paired import record_pair
 from advfool.interpreters.base import Interpreter
 from advfool.metrics import AOPC, FoolingSuccessRate, ImageMean
-from advfool.metrics.functional.flipping import Replacement
+from advfool.metrics.functional.regions import Replacement
 from advfool.training.loggers import dashboards
 from advfool.training.module import FoolingModule
 from advfool.training.pictures import snapshots_picture

@@ -11,10 +11,11 @@ from advfool.data.composites import composite_splits
 from advfool.data.samples import take
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.rows import stacked
-from advfool.evaluation.setup import AOPCSettings
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings
 from advfool.evaluation.summary import summarise
 from advfool.foolings import Active, Location, TopK
 from advfool.interpreters import GradCAM, SimpleGrad
+from advfool.metrics import deceived, faithfulness
 from advfool.metrics.functional import spearman
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.networks import build_tiny
@@ -83,6 +84,8 @@ def test_active_fooling_is_measured_on_composites_and_accuracy_on_images(digits,
         assert set(summary[key]["gradcam"]) == {"c1", "c2"}
     assert set(summary["test_loss"]["gradcam"]["manipulated"]) == {"c1", "c2"}
     assert set(summary["box"]["gradcam"]["original"]["c1"]) == {"pointing", "mass"}
+    assert set(summary["deceptive_rate"]["gradcam"]) == set(summary["n_deceptive"]["gradcam"]) == {"c1", "c2"}
+    assert set(summary["faithfulness"]["gradcam"]["original"]) == {"c1", "c2"}
     for c, which in ((3, "c1"), (8, "c2")):
         of_class = results.images["label"] == c
         expected = results.images["top1/original"][of_class].mean().item()
@@ -105,6 +108,47 @@ def test_aopc_curves_of_both_networks_and_maps(digits, networks):
         assert curve.interval[0] <= curve.value <= curve.interval[1]
     summary = summarise(results, setup)
     assert set(summary["aopc"]) == set(summary["ci95"]["aopc"]) == {"gradcam", "random"}
+
+
+def test_faithfulness_and_deception_are_what_their_functions_say(digits, networks):
+    settings = FaithfulnessSettings(images=9, random_orders=2, steps=3)
+    results, setup = run(digits, networks, TopK(), faithfulness=settings)
+    rows = results.explained
+    tested = ~rows["faithful/gradcam/original"].isnan()
+    assert tested.sum() == 9
+    batch = take(digits.test(), rows["index"][tested].tolist())
+    with torch.no_grad():
+        before, after = (GradCAM(networks[2])(network, batch.image, batch.label) for network in networks[:2])
+        predictions = [network(batch.image).argmax(dim=1) for network in networks[:2]]
+    options = {"random_orders": 2, "steps": 3, "index": batch.index}
+    found = [
+        faithfulness(network, batch.image, batch.label, maps, **options)
+        for network, maps in zip(networks[:2], (before, after), strict=True)
+    ]
+    for each, name in zip(found, ("original", "manipulated"), strict=True):
+        torch.testing.assert_close(rows[f"faithfulness/gradcam/{name}"][tested], each.value.float(), atol=1e-4, rtol=0)
+        assert torch.equal(rows[f"faithful/gradcam/{name}"][tested] == 1, each.faithful)
+    kept, explained = predictions[0] == predictions[1], predictions[0] == batch.label
+    loss, interval = TopK().test_loss(after, before), TopK().interval
+    expected = deceived(loss, interval, kept, explained, *(each.faithful for each in found))
+    torch.testing.assert_close(rows["deceived/gradcam"][tested], expected, equal_nan=True)
+    assert rows["deceived/gradcam"][~tested].isnan().all()
+    summary = summarise(results, setup)
+    counted = expected[~expected.isnan()]
+    assert summary["n_images_faithfulness"] == 9
+    assert summary["n_deceptive"]["gradcam"] == len(counted)
+    if len(counted):
+        assert summary["deceptive_rate"]["gradcam"] == pytest.approx(counted.mean().item())
+    assert summary["faithful_before"]["gradcam"] == pytest.approx(len(counted) / 9)
+    assert set(summary["faithfulness"]["simplegrad"]) == {"original", "manipulated"}
+    assert summary["n_misdirected"]["gradcam"] == (~rows["misdirected/gradcam"].isnan()).sum()
+
+
+def test_without_faithfulness_there_is_no_deceptive_rate(digits, networks):
+    results, setup = run(digits, networks, Location(), faithfulness=FaithfulnessSettings(images=0))
+    summary = summarise(results, setup)
+    assert not {"deceptive_rate", "faithfulness", "n_deceptive"} & set(summary)
+    assert "misdirected_rate" in summary
 
 
 def test_too_many_aopc_steps_are_refused_before_the_start():

@@ -1,6 +1,8 @@
 """Metrics as pure functions: one value for each image, and the rates and intervals over images."""
 
 from advfool.metrics.functional.checks import BadMaps
+from advfool.metrics.functional.deception import deceived, deceptive_rate, misdirected, predicts
+from advfool.metrics.functional.faithfulness import Faithfulness, faithfulness
 from advfool.metrics.functional.flipping import aopc, aopc_of_images, aopc_value
 from advfool.metrics.functional.intervals import bootstrap_interval, paired_interval
 from advfool.metrics.functional.localisation import mass_inside, points_into
@@ -10,19 +12,25 @@ from advfool.metrics.functional.similarity import cosine, pearson, spearman, ssi
 
 __all__ = [
     "BadMaps",
+    "Faithfulness",
     "aopc",
     "aopc_of_images",
     "aopc_value",
     "bootstrap_interval",
     "cosine",
+    "deceived",
+    "deceptive_rate",
+    "faithfulness",
     "fooling_success_rate",
     "is_fooled",
     "kl_divergence",
     "mass_inside",
+    "misdirected",
     "paired_interval",
     "pearson",
     "points_into",
     "prediction_agreement",
+    "predicts",
     "spearman",
     "ssim",
     "top_k_correct",

@@ -1,35 +1,33 @@
 """AOPC: the fall of a predicted probability while the regions that a heatmap ranks highest are replaced."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from advfool.metrics.facts import metric
 from advfool.metrics.functional.checks import refuse
+from advfool.metrics.functional.regions import (
+    Order,
+    PixelRange,
+    Replacement,
+    check_counts,
+    check_regions,
+    filler,
+    places,
+    probability,
+    ranked,
+)
 from advfool.utilities.checking import checked
 from advfool.utilities.classes import Targets, read_targets
-from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.heatmaps import is_finite, normalise, resize
-from advfool.utilities.kinds import Count, Seed, Size, Words
+from advfool.utilities.heatmaps import is_finite
+from advfool.utilities.kinds import Count, Seed, Size
 from advfool.utilities.modules import in_eval_mode
 from advfool.utilities.outputs import logits_of
-from advfool.utilities.random import fingerprint, uniform
-
-Order = Literal["most_relevant_first", "least_relevant_first", "random"]
-Replacement = Literal["uniform", "mean", "blur", "zero"]
-PixelRange = Annotated[
-    tuple[float | Sequence[float], float | Sequence[float]],
-    Words("(lowest, highest), each a number or one for each channel"),
-]
-
-_NOISE, _ORDER = 0, 1  # streams of random numbers
-_BLUR, _BLUR_SIGMA = 11, 5.0  # pixels, as RISE (Petsiuk et al. 2018) blurs
+from advfool.utilities.random import fingerprint
 
 
 @checked
@@ -80,8 +78,8 @@ def aopc(
 
     Source: Samek et al. 2017, region perturbation (MoRF) with 9x9 regions, 100 steps and uniform noise (drawn once).
     """
-    _check_regions(steps, region, images.shape[-2:])
-    _check_counts(len(images), heatmaps=heatmaps, index=index)
+    check_regions(steps, region, images.shape[-2:])
+    check_counts(len(images), heatmaps=heatmaps, index=index)
     names = None if index is None else index.tolist()
     refuse("aopc", "those", "NaN or infinite values", ~is_finite(heatmaps), names)
     refuse("aopc", "those", "NaN or infinite values", ~is_finite(images), names, "images")
@@ -89,19 +87,19 @@ def aopc(
         return torch.zeros(0, steps + 1, dtype=torch.float64, device=images.device)
     index = (fingerprint(images) if index is None else index).to(images.device)
 
-    corner, offset = _places(images.shape, region, images.device)
-    cells = _ranked(heatmaps.to(images.device), images.shape[-2:], region, order, seed, index)[:, :steps]
-    fill = _filler(images, replacement, seed, index, pixel_range)
+    corner, offset = places(images.shape, region, images.device)
+    cells = ranked(heatmaps.to(images.device), images.shape[-2:], region, order, seed, index)[:, :steps]
+    fill = filler(images, replacement, seed, index, pixel_range)
     replaced = images.clone(memory_format=torch.contiguous_format)
     pixels = replaced.view(len(images), -1)
     with in_eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
         logits = logits_of(model(replaced), len(images))
         classes = read_targets(targets, len(images), logits.shape[1], logits.device)
-        scores = [_probability(logits, classes)]
+        scores = [probability(logits, classes)]
         for start in corner[cells].unbind(dim=1):
             at = start[:, None] + offset
             pixels.scatter_(1, at, fill(at))
-            scores.append(_probability(logits_of(model(replaced), len(images)), classes))
+            scores.append(probability(logits_of(model(replaced), len(images)), classes))
     return scores[0][:, None] - torch.stack(scores, dim=1)
 
 
@@ -151,106 +149,3 @@ def aopc_of_images(
     Source: Samek et al. 2017 (area over the MoRF perturbation curve).
     """
     return aopc_value(aopc(model, images, targets, heatmaps, **settings))
-
-
-def _check_regions(steps: int, region: int, size: Sequence[int]) -> None:
-    height, width = size
-    rows, cols = height // region, width // region
-    if steps > rows * cols:
-        raise AdvfoolError(
-            f"aopc: steps must be from 0 to {rows * cols} ({rows}x{cols} regions of {region}x{region} pixels in an "
-            f"image of {height}x{width}), got {steps}. Use fewer steps or smaller regions."
-        )
-
-
-def _check_counts(n: int, **given: Shaped[Tensor, "..."] | None) -> None:
-    for name, values in given.items():
-        if values is not None and len(values) != n:
-            raise AdvfoolError(f"aopc: expected {name} for each of {n} images, got {len(values)}.")
-
-
-def _places(shape: Sequence[int], region: int, device: torch.device) -> tuple[Int[Tensor, "cells"], Int[Tensor, "1 p"]]:
-    """Return where each region starts in a flattened image, and where its pixels (of all channels) are from there."""
-    _, channels, height, width = shape
-    row, col = torch.arange(height // region) * region, torch.arange(width // region) * region
-    inside, channel = torch.arange(region), torch.arange(channels)
-    corner = (row[:, None] * width + col).flatten()
-    offset = channel[:, None, None] * height * width + inside[:, None] * width + inside
-    return corner.to(device), offset.view(1, -1).to(device)
-
-
-def _ranked(
-    heatmaps: Float[Tensor, "n h w"],
-    size: Sequence[int],
-    region: int,
-    order: str,
-    seed: int,
-    index: Int[Tensor, "n"],
-) -> Int[Tensor, "n cells"]:
-    """Return the regions, numbered row by row from 0, in the order of their replacement."""
-    maps = normalise(heatmaps.double(), "minmax")
-    height, width = size
-    if maps.shape[1:] != (height, width):
-        maps = resize(maps, (height, width))
-    relevance = (
-        F.avg_pool2d(maps[:, None], region).flatten(1).float()
-    )  # float32 makes means equal that differ in rounding only
-    cells = torch.arange(relevance.shape[1], device=maps.device)[None]
-    shuffled = uniform(seed, index, cells, stream=_ORDER).argsort(dim=1)
-    if order == "random":
-        return shuffled
-    ranked = relevance.gather(1, shuffled).argsort(dim=1, descending=order == "most_relevant_first", stable=True)
-    return shuffled.gather(1, ranked)
-
-
-def _filler(
-    images: Float[Tensor, "n c H W"],
-    replacement: str,
-    seed: int,
-    index: Int[Tensor, "n"],
-    pixel_range: PixelRange | None,
-) -> Callable[[Int[Tensor, "n p"]], Float[Tensor, "n p"]]:
-    """Return a function that gives the values with which positions of the flattened images are replaced."""
-    area = images.shape[2] * images.shape[3]
-    if replacement == "zero":
-        return lambda at: torch.zeros_like(at, dtype=images.dtype)
-    if replacement == "mean":
-        colour = images.mean(dim=(2, 3))
-        return lambda at: colour.gather(1, at // area)
-    if replacement == "blur":
-        blurred = _blurred(images).flatten(1)
-        return lambda at: blurred.gather(1, at)
-    low, high = _range(images, pixel_range)
-
-    def noise(at: Int[Tensor, "n p"]) -> Float[Tensor, "n p"]:
-        channel = at // area
-        weight = uniform(seed, index, at, stream=_NOISE)
-        return torch.lerp(low.gather(1, channel), high.gather(1, channel), weight).to(images.dtype)
-
-    return noise
-
-
-def _range(
-    images: Float[Tensor, "n c H W"], pixel_range: PixelRange | None
-) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
-    if pixel_range is None:
-        return images.amin(dim=(2, 3)).double(), images.amax(dim=(2, 3)).double()
-    low, high = (torch.tensor(end, dtype=torch.float64, device=images.device) for end in pixel_range)
-    channels = images.shape[1]
-    if any(end.shape not in ((), (channels,)) for end in (low, high)) or bool((low > high).any()):
-        raise AdvfoolError(
-            f"aopc: pixel_range must be (low, high), each a number or {channels} numbers, one for each channel of the "
-            f"images, got {pixel_range!r}."
-        )
-    return low.expand(images.shape[:2]), high.expand(images.shape[:2])
-
-
-def _blurred(images: Float[Tensor, "n c H W"]) -> Float[Tensor, "n c H W"]:
-    """Blur the images; the window is cut to what can be mirrored at the edges of a small image."""
-    exact = images.to(torch.promote_types(images.dtype, torch.float32))
-    side = min(_BLUR, 2 * min(images.shape[-2:]) - 1)
-    return gaussian_blur(exact, [side, side], [_BLUR_SIGMA, _BLUR_SIGMA]).to(images.dtype)
-
-
-def _probability(logits: Float[Tensor, "n k"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    return logits.double().softmax(dim=1).gather(1, targets[:, None])[:, 0]
