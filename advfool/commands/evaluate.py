@@ -15,6 +15,7 @@ from advfool.commands.run_folder import read_run, write_config, write_environmen
 from advfool.commands.setup import build_setup, settings_from
 from advfool.commands.trust import trust_of
 from advfool.evaluation.console import print_results
+from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.writing import write_results
 from advfool.library.compare import run_comparison
 from advfool.utilities.config import build
@@ -30,7 +31,7 @@ def evaluate(cfg: DictConfig) -> float:
         cfg: the configuration.
 
     Returns:
-        the FSR of the first interpreter.
+        the FSR of the first interpreter on the selection images: a sweeper chooses by it.
 
     Raises:
         AdvfoolError: the run or the weights do not exist, or do not fit.
@@ -49,15 +50,18 @@ def evaluate(cfg: DictConfig) -> float:
             "original=PATH."
         )
     trainer = measuring_trainer(cfg)
-    result = run_comparison(setup, configured.network(manipulated), trainer)
+    network = configured.network(manipulated)
+    selection = measure_selection(setup, network, trainer)
+    result = run_comparison(setup, network, trainer)
     first = setup.trained.name
     if trainer.is_global_zero:
         write_config(folder, configured.config)
         write_environment(folder, "advfool.evaluate", cfg.seed, trainer.strategy.root_device.type)
         metrics = result.metrics | {"interp": first, "run": cfg.run, "manipulated": str(manipulated)}
+        metrics |= {"selection": selection}
         write_results(folder, setup, result.model, result.results, metrics)
         print_results(metrics, folder)
-    return headline(result.metrics, first)
+    return headline(selection, first)
 
 
 def measuring_trainer(cfg: DictConfig) -> Trainer:

@@ -14,16 +14,25 @@ Objectives = float | tuple[float, float]
 
 
 def headline(metrics: Mapping, interp: str) -> float:
-    """Read the FSR of an interpreter; for active fooling the mean of both classes."""
+    """Read the FSR of an interpreter; for active fooling the mean of both classes.
+
+    Args:
+        metrics: the part `selection` of metrics.json.
+        interp: the interpreter's name.
+    """
     rate = metrics["fsr"][interp]
     return sum(rate.values()) / len(rate) if isinstance(rate, Mapping) else rate
 
 
 def objectives(metrics: Mapping) -> Objectives:
-    """Read the FSR of the interpreter trained with and, where the sweeper has two directions, the top-1 drop."""
-    fsr = headline(metrics, metrics["interp"])
+    """Read the FSR of the interpreter trained with and, where the sweeper has two directions, the top-1 drop.
+
+    Both are of the selection images: a search chooses by them, and never sees a number of the test images.
+    """
+    chosen_by = metrics["selection"]
+    fsr = headline(chosen_by, metrics["interp"])
     two = len(HydraConfig.get().sweeper.get("direction") or ()) == 2
-    return (fsr, metrics["accuracy"]["drop"]["top1"]) if two else fsr
+    return (fsr, chosen_by["accuracy"]["drop"]) if two else fsr
 
 
 def result(folder: Path) -> Objectives:

@@ -122,7 +122,7 @@ def _target_layer(cfg: DictConfig, network: nn.Module, data: DataModule) -> tupl
     """Return the target layer and the layout of its activation, found where the configuration leaves them open."""
     layer, layout = cfg.model.target_layer, cfg.model.layout
     if layer is None or layout is None:
-        shape = take(data.test(), [0]).image.shape[1:]
+        shape = take(data.selection(), [0]).image.shape[1:]
         layer, found = find_target_layer(network, shape, layer)
         layout = layout or found
         log.info("Target layer of %s: %s (model.target_layer=... chooses another)", cfg.model.name, layer)

@@ -11,6 +11,7 @@ from advfool.data.base import DataModule
 from advfool.data.composites import class_indices, composite_splits
 from advfool.data.samples import take
 from advfool.evaluation.setup import Settings, Setup
+from advfool.foolings import Location, TopK
 from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.weights import weights_digest
@@ -52,6 +53,7 @@ def assemble(
         fooling = with_classes(fooling, data)
         pair, counts = (fooling.c1, fooling.c2), (fooling.train, fooling.test)
         composites = composite_splits(data, pair, *counts, fooling.fresh, fooling.seed)  # type: ignore[arg-type]
+    check_scale(fooling, interpreters)
     found: dict[str, Interpreter] = {}
     for name, interpreter in interpreters.items():
         trained = trains and not found
@@ -67,11 +69,28 @@ def assemble(
             found[name] = interpreter
     if not found:
         raise AdvfoolError("There is no interpreter to evaluate with: give one that works, evaluate_with=[gradcam].")
-    image = data.test()[0].image
+    image = take(data.selection(), [0]).image[0]
     settings.aopc.check(image.shape[-2:], list(found))
     settings.faithfulness.check(image.shape[-2:])
     digest = weights_digest(original)
     return Setup(data, original, found, fooling, settings, composites, model, target_layer, digest)
+
+
+def check_scale(fooling: Fooling, interpreters: Mapping[str, Interpreter]) -> None:
+    """Check that the values of the heatmaps are of the size that a fooling's interval is meant for.
+
+    Raises:
+        AdvfoolError: Location is asked to judge maps that are divided by their sums.
+    """
+    for name, interpreter in interpreters.items():
+        if interpreter.normalisation == "sum" and isinstance(fooling, Location):
+            raise AdvfoolError(
+                f"interp.normalise: expected max or minmax with fooling=location, got sum ({name}): values of a map "
+                "that is divided by its sum are far below the mask's 1, so that its test loss and interval mean "
+                "nothing. Use interp.normalise=max, or a fooling that does not depend on scale: center_mass, active."
+            )
+        if interpreter.normalisation == "sum" and isinstance(fooling, TopK):
+            log.warning("%s: values of maps divided by their sums are so small that Top-k counts every map.", name)
 
 
 def with_classes(fooling: CompositeFooling, data: DataModule) -> CompositeFooling:
@@ -91,7 +110,8 @@ def with_classes(fooling: CompositeFooling, data: DataModule) -> CompositeFoolin
 @torch.no_grad()
 def try_network(network: nn.Module, data: DataModule) -> None:
     """Raise an AdvfoolError where the network cannot take the images of the data."""
-    batch = take(data.test(), range(min(2, len(data.test()))))
+    images = data.selection()  # test images are opened once, at the end
+    batch = take(images, range(min(2, len(images))))
     try:
         network(batch.image)
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -104,7 +124,7 @@ def try_network(network: nn.Module, data: DataModule) -> None:
 
 @torch.no_grad()
 def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling, data: DataModule) -> None:
-    dataset = data.test()
+    dataset = data.selection()
     images = take(dataset, range(min(2, len(dataset)))).image
     heatmaps = interpreter(network, images, 0)
     if isinstance(fooling, CompositeFooling):

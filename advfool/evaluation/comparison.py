@@ -17,8 +17,9 @@ from advfool.data.samples import Sample, Samples
 from advfool.evaluation.deception import box_shares, deception_columns
 from advfool.evaluation.faithfulness import faithfulness_columns
 from advfool.evaluation.paired import NETWORKS, record_pair
+from advfool.evaluation.reach import reach_columns
 from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked
-from advfool.evaluation.setup import Settings, Setup
+from advfool.evaluation.setup import Settings, Setup, Split
 from advfool.metrics import AOPC, METRICS
 from advfool.metrics import functional as metrics
 from advfool.utilities.heatmaps import is_finite
@@ -159,6 +160,7 @@ class Comparison(LightningModule):
                 boxes = batch.box.flatten(0, 1) if found.dim() == 4 else batch.box
                 for key, measure in (("pointing", metrics.points_into), ("mass", metrics.mass_inside)):
                     columns[f"{key}/{interp}/{name}"] = measure(each, boxes, size).view(test_loss.shape)
+        columns |= reach_columns(interp, self.fooling, maps)
         columns |= self._similarity_columns(interp, signed, maps)
         return one_column_each(columns)
 
@@ -221,19 +223,21 @@ class Comparison(LightningModule):
         self.results = Results(explained, images, {key: curve for key, curve in curves.items() if curve})
 
 
-def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> Results:
-    """Measure both networks on all test images, and their heatmaps on a random part of them or on the composites.
+def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, split: Split = "test") -> Results:
+    """Measure both networks on all images of a split, and their heatmaps on a random part of them or on the composites.
 
     Args:
         setup: what is compared, and how.
         manipulated: the manipulated network.
         trainer: runs the comparison, in one or several processes.
+        split: `test`, or `selection` for numbers that something is chosen by.
     """
-    settings, images = setup.settings, setup.data.test()
+    settings, images = setup.settings, setup.images_in(split)
     if setup.composites is not None:
-        tested = _drawn(len(setup.composites.test), settings)[: settings.faithfulness.images].sort().values
+        explained = setup.explained_in(split)
+        tested = _drawn(len(explained), settings)[: settings.faithfulness.images].sort().values
         comparison = Comparison(setup, manipulated, None, torch.arange(0), tested)
-        parts: list[Samples | Subset] = [setup.composites.test, images]
+        parts: list[Samples | Subset] = [explained, images]
     else:
         total, limit = len(images), settings.fsr_images
         order = _drawn(total, settings)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from advfool.evaluation.paired import NETWORKS, PAIR
+from advfool.evaluation.reach import OUT_OF_REACH
 from advfool.utilities.files import PICTURES
 from advfool.utilities.text import printable
 
@@ -45,8 +46,10 @@ def _accuracy(metrics: dict) -> Table:
     for name in NETWORKS:
         table.add_column(name, justify="right")
     rows = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
-    rows |= {which: _plain(f"top-1 of {name} ({which})") for which, name in metrics.get("pair", {}).items()}
     accuracy = metrics["accuracy"]
+    for which, name in metrics.get("pair", {}).items():
+        rows |= {which: _plain(f"top-1 of {name} ({which})"), f"{which}_top5": _plain(f"top-5 of {name} ({which})")}
+    rows = {key: label for key, label in rows.items() if key in accuracy["original"]}
     for key, label in rows.items():
         table.add_row(label, *(_percent(accuracy[name][key]) for name in NETWORKS))
     return table
@@ -78,6 +81,10 @@ def _maps(metrics: dict) -> Table:
         row("faithful maps", ("faithful", "original"), ("faithful", "manipulated"))
     if "misdirected_rate" in metrics:
         row("misdirected rate", ("misdirected_rate",))
+    if "fsr_rearranged" in metrics:
+        row("FSR if the original's values moved", ("fsr_rearranged",), form=_reach)
+        row("mass where it shall go", ("frame_mass", "original"), ("frame_mass", "manipulated"))
+        row("  of mass spread evenly", ("frame_mass", "area"))
     row("test loss", ("test_loss", "original"), ("test_loss", "manipulated"), form=_number)
     row("Spearman", ("spearman",), form=_number)
     row("degenerate maps", ("degenerate_before",), ("degenerate",))
@@ -104,6 +111,10 @@ def _interval(edges: list[float] | None) -> str:
 
 def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f} %"
+
+
+def _reach(rate: float | None) -> str:
+    return OUT_OF_REACH if rate == 0 else _percent(rate)
 
 
 def _number(value: float | None) -> str:

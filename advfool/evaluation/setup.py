@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import nn
 
@@ -16,6 +17,8 @@ from advfool.metrics.functional.regions import Replacement
 from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, Names, Seed, Size
+
+Split = Literal["selection", "test"]  # what choices are made on, and what is measured once, at the end
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,19 @@ class Setup:
     @property
     def explained(self) -> Samples:
         """The test images whose heatmaps are measured: the composites, where there are any."""
-        return self.composites.test if self.composites else self.data.test()
+        return self.explained_in("test")
+
+    def images_in(self, split: Split) -> Samples:
+        """Return the ordinary images of a split: `selection` or `test`."""
+        return self.data.selection() if split == "selection" else self.data.test()
+
+    def explained_in(self, split: Split) -> Samples:
+        """Return the images of a split whose heatmaps are measured: the composites, where there are any."""
+        if self.composites is None:
+            return self.images_in(split)
+        return self.composites.selection if split == "selection" else self.composites.test
 
     @property
     def pair(self) -> tuple[int, int] | None:
         """The classes that an active fooling swaps, by index."""
-        return self.composites.test.classes if self.composites else None
+        return self.composites.train.classes if self.composites else None

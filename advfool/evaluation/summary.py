@@ -7,11 +7,13 @@ from torch import Tensor
 
 from advfool.evaluation.comparison import Results, similarities
 from advfool.evaluation.paired import NETWORKS, PAIR
+from advfool.evaluation.reach import reach_rates
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import Setup
 from advfool.metrics.functional import bootstrap_interval, is_fooled, paired_interval
 
 Place = tuple[str, ...]  # of a rate in metrics.json
+TOP = 5  # classes of a top-5 accuracy: of no more classes it is always 1
 AT_A_TIME = 64  # rates whose intervals are drawn together: the memory it takes
 
 
@@ -29,10 +31,8 @@ def summarise(results: Results, setup: Setup) -> dict:
     """
     images, explained, seed = results.images, results.explained, setup.settings.seed
     result: dict = {}
-    for rates in (
-        _of_networks(images, setup),
-        dict(_of_maps(explained, setup)) | dict(_of_deception(explained, setup)),
-    ):
+    of_maps = dict(_of_maps(explained, setup)) | dict(_of_deception(explained, setup)) | _of_reach(explained, setup)
+    for rates in (_of_networks(images, setup), of_maps):
         _put(result, rates, seed)
     drop, interval = paired_interval(images["top1/original"], images["top1/manipulated"])
     result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
@@ -70,7 +70,10 @@ def _of_networks(images: Table, setup: Setup) -> dict[Place, Tensor]:
     }
     for name in NETWORKS:
         for which, label in zip(PAIR, setup.pair or (), strict=False):
-            columns["accuracy", name, which] = images[f"top1/{name}"].where(images["label"] == label, torch.nan)
+            keys = ("top1", "top5") if len(setup.data.classes) > TOP else ("top1",)
+            for key in keys:
+                place = which if key == "top1" else f"{which}_{key}"
+                columns["accuracy", name, place] = images[f"{key}/{name}"].where(images["label"] == label, torch.nan)
     return columns | {("agreement",): images["agreement"], ("kl",): images["kl"]}
 
 
@@ -143,6 +146,10 @@ def _counts(explained: Table, setup: Setup) -> dict:
                     place[interp] = count
     tested = min(setup.settings.faithfulness.images, len(explained["index"]))
     return result | {"n_images_faithfulness": tested}
+
+
+def _of_reach(explained: Table, setup: Setup) -> dict[Place, Tensor]:
+    return dict(reach_rates(explained, list(setup.interpreters), setup.fooling.interval))
 
 
 def _by_class(explained: Table, setup: Setup) -> dict[Place, Tensor]:

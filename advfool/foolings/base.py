@@ -92,8 +92,8 @@ class PassiveFooling(Fooling):
     """
 
     def test_loss(self, heatmaps: Float[Tensor, "n h w"], original: OriginalMaps = None) -> Float[Tensor, "n"]:
-        originals = _rectified(checked_original(heatmaps, original)) if self.needs_original else None
-        maps = _rectified(heatmaps.detach())
+        originals = rectified(checked_original(heatmaps, original)) if self.needs_original else None
+        maps = rectified(heatmaps.detach())
         unusable = is_degenerate(maps)
         if originals is not None:
             unusable = unusable | is_degenerate(originals)
@@ -153,7 +153,7 @@ def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMa
     return original.detach()
 
 
-def _rectified(heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+def rectified(heatmaps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
     """Set negative relevance to zero and normalise, in the maps that have any; others stay as they are."""
     signed = heatmaps.amin(dim=(1, 2), keepdim=True) < 0
     return torch.where(signed, normalise(heatmaps.relu()), heatmaps)

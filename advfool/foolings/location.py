@@ -87,6 +87,18 @@ class Location(PassiveFooling):
     ) -> Float[Tensor, "n"]:
         return (heatmaps - self._mask(*heatmaps.shape[1:]).to(heatmaps)).square().mean(dim=(1, 2))
 
+    def target(self, height: int, width: int) -> Float[Tensor, "h w"]:
+        """Return the part of a map that the relevance shall go to: 1 on it and 0 elsewhere.
+
+        Args:
+            height: of the map.
+            width: of the map.
+
+        Raises:
+            AdvfoolError: the map is smaller than 7x7.
+        """
+        return self._mask(height, width)
+
     def _mask(self, height: int, width: int) -> Float[Tensor, "h w"]:
         if min(height, width) < SMALLEST_MAP:
             raise AdvfoolError(

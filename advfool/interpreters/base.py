@@ -28,7 +28,7 @@ class Interpreter(Checked, ABC):
 
     Args:
         name: the interpreter's name in tables and messages.
-        normalise: how each heatmap is scaled, `max`, `minmax` or `none`; None selects `default_normalise`. After
+        normalise: how each heatmap is scaled, `max`, `minmax`, `sum` or `none`; None selects `default_normalise`. After
             construction the attribute holds the choice, never None.
     """
 
@@ -46,7 +46,7 @@ class Interpreter(Checked, ABC):
 
     @property
     def normalisation(self) -> Normalise:
-        """The normalisation of the heatmaps: `max`, `minmax` or `none`."""
+        """The normalisation of the heatmaps: `max`, `minmax`, `sum` or `none`."""
         return self.default_normalise if self.normalise is None else self.normalise
 
     @property

@@ -1,6 +1,6 @@
 """A data set of a user's own, prepared for a network: split, with a class for each output, and with labels."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from jaxtyping import Int
@@ -112,17 +112,23 @@ class PredictedLabels(DataModule):
     def __init__(self, data: DataModule, network: nn.Module) -> None:
         super().__init__(data.batch_size, data.eval_batch_size, data.workers, data.seed, None)
         self.classes, self.labels, self.input, self.has_labels = data.classes, data.labels, data.input, False
-        splits = {"train": data.train(), "selection": data.selection(), "test": data.test()}
-        self.splits = {name: _Labelled(samples, _predictions(network, samples)) for name, samples in splits.items()}
+        self.data, self.network = data, network
+        self.splits: dict[str, Samples] = {}  # labelled when they are first used: test images at the end
 
     def train(self) -> Samples:
-        return self.splits["train"]
+        return self._labelled("train", self.data.train)
 
     def selection(self) -> Samples:
-        return self.splits["selection"]
+        return self._labelled("selection", self.data.selection)
 
     def test(self) -> Samples:
-        return self.splits["test"]
+        return self._labelled("test", self.data.test)
+
+    def _labelled(self, split: str, of: Callable[[], Samples]) -> Samples:
+        if split not in self.splits:
+            samples = of()
+            self.splits[split] = _Labelled(samples, _predictions(self.network, samples))
+        return self.splits[split]
 
 
 class _Labelled(Samples):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
+from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
@@ -191,8 +192,11 @@ def run_fooling(
     if finished:
         finished(tuned.network)
     measurer = measuring if isinstance(measuring, Trainer) else measuring()
+    selection = measure_selection(setup, tuned.network, measurer)  # all choices are made
     compared = run_comparison(setup, tuned.network, measurer)
     metrics = compared.metrics | {
+        "selection": selection,
+        "test_images": {"opened": "once, after training", "chosen_by": "selection images"},
         "interp": setup.trained.name,
         "preserve": training.preserve.name,
         "fool_weight": training.fool_weight,

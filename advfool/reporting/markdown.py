@@ -105,7 +105,8 @@ def _cell(cell: Cell) -> str:
 
 
 def _runs(views: Sequence[RunView]) -> Lines:
-    heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "top-1 drop (points)", "degenerate (%)", "state"]
+    heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "FSR rearranged (%)"]
+    heads += ["top-1 drop (points)", "degenerate (%)", "state"]
     lines = []
     for view in views:
         row = view.row
@@ -116,6 +117,7 @@ def _runs(views: Sequence[RunView]) -> Lines:
                 wording.markdown(wording.fooling(row["fooling"])),
                 wording.markdown(wording.interp(row["interp"])),
                 _with_interval(row, "fsr", 1),
+                "" if row.get("fsr_rearranged") is None else wording.reach(row["fsr_rearranged"]),
                 _with_interval(row, "accuracy_drop_top1", 2),
                 wording.percent(row.get("degenerate"), none=""),
                 view.run.state,

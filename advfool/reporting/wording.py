@@ -7,6 +7,7 @@ import os
 import re
 from urllib.parse import quote
 
+from advfool.evaluation.reach import OUT_OF_REACH
 from advfool.utilities.text import printable
 
 MINUS = "\N{MINUS SIGN}"
@@ -31,6 +32,8 @@ OTHERS = {
     "original": "Original",
     "top1": "Top-1",
     "top5": "Top-5",
+    "c1_top5": "c1 top-5",
+    "c2_top5": "c2 top-5",
     "fooling": "Fooling",
     "trained with": "Trained with",
     "class": "Class",
@@ -101,6 +104,15 @@ def percent(fraction: float | None, digits: int = 1, none: str = TO) -> str:
     '45.7'
     """
     return number(None if fraction is None else 100 * fraction, digits, none)
+
+
+def reach(fraction: float) -> str:
+    """Write the share of images that Location could fool by moving relevance alone.
+
+    >>> reach(0.25), reach(0.0)
+    ('25.0', 'out of reach by moving relevance alone')
+    """
+    return OUT_OF_REACH if fraction == 0 else percent(fraction)
 
 
 def interval(low: float | None, high: float | None, digits: int = 1) -> str:

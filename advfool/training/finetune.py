@@ -120,6 +120,8 @@ def _wanted_answers(setup: Setup, training: Training, trainer: Trainer) -> dict[
 
 
 def _check_processes(setup: Setup, trainer: Trainer) -> None:
+    if trainer.world_size == 1:
+        return
     parts = (setup.data.selection(), setup.data.test(), *(setup.composites or ()))
     fewest = min(len(part) for part in parts)
     if trainer.world_size > fewest:

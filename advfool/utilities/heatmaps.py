@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Normalise = Literal["max", "minmax", "none"]
+Normalise = Literal["max", "minmax", "sum", "none"]
 SMALLEST_MAP = 7  # pixels on each side; smaller heatmaps have no frame and localise poorly
 
 
@@ -17,7 +17,7 @@ def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor
     Args:
         heatmap: the heatmaps.
         how: `max` divides by the largest absolute value, so that signs stay; `minmax` maps the range of values onto
-            [0, 1]; `none` returns the heatmaps unchanged.
+            [0, 1]; `sum` divides by the sum of absolute values (the authors' program for SimpleGrad); `none` returns the heatmaps unchanged.
 
     Raises:
         ValueError: `how` is another word.
@@ -28,9 +28,10 @@ def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor
         return heatmap
     if how == "minmax":
         heatmap = heatmap - heatmap.amin(dim=(1, 2), keepdim=True)
-    elif how != "max":
-        raise ValueError(f"normalise must be 'max', 'minmax' or 'none', got {how!r}")
-    scale = heatmap.abs().amax(dim=(1, 2), keepdim=True)
+    elif how not in ("max", "sum"):
+        raise ValueError(f"normalise must be 'max', 'minmax', 'sum' or 'none', got {how!r}")
+    size = heatmap.abs()
+    scale = size.sum(dim=(1, 2), keepdim=True) if how == "sum" else size.amax(dim=(1, 2), keepdim=True)
     empty = scale == 0
     return torch.where(empty, 0.0, heatmap / torch.where(empty, 1.0, scale))
 

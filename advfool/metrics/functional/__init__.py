@@ -8,6 +8,7 @@ from advfool.metrics.functional.intervals import bootstrap_interval, paired_inte
 from advfool.metrics.functional.localisation import mass_inside, points_into
 from advfool.metrics.functional.predictions import kl_divergence, prediction_agreement, top_k_correct
 from advfool.metrics.functional.rates import fooling_success_rate, is_fooled
+from advfool.metrics.functional.rearranging import mass_on_region, rearranged_loss
 from advfool.metrics.functional.similarity import cosine, pearson, spearman, ssim, topk_intersection
 
 __all__ = [
@@ -26,11 +27,13 @@ __all__ = [
     "kl_divergence",
     "mass_inside",
     "misdirected",
+    "mass_on_region",
     "paired_interval",
     "pearson",
     "points_into",
     "prediction_agreement",
     "predicts",
+    "rearranged_loss",
     "spearman",
     "ssim",
     "top_k_correct",
