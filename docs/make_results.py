@@ -12,7 +12,7 @@ TITLES = {  # of the tables, with what each network's cell has
     "table1": "Table 1: FSR in %, evaluated with gradcam / lrp_t / simplegrad_t",
     "table2": "Table 2: FSR in % of active fooling, evaluated with gradcam / lrp_t / lrp",
     "table3": "Table 3: accuracy in %, top-1 / top-5",
-    "table5": "Table 5: top-1 in % on the two classes that active fooling swaps, c1 / c2 (the paper has top-5 there, see below)",
+    "table5": "Table 5: top-1 in % on the two swapped classes, c1 / c2 (the paper's is top-5, see below)",
 }
 FIGURES = {
     "fig2": "Figure 2: the maps of one image by three interpreters on three networks, before and after each fooling",

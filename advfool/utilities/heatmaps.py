@@ -17,7 +17,8 @@ def normalise(heatmap: Float[Tensor, "n h w"], how: str = "max") -> Float[Tensor
     Args:
         heatmap: the heatmaps.
         how: `max` divides by the largest absolute value, so that signs stay; `minmax` maps the range of values onto
-            [0, 1]; `sum` divides by the sum of absolute values (the authors' program for SimpleGrad); `none` returns the heatmaps unchanged.
+            [0, 1]; `sum` divides by the sum of the absolute values (the authors' program); `none` returns the heatmaps
+            unchanged.
 
     Raises:
         ValueError: `how` is another word.
