@@ -2,65 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any
 
 from annotated_types import Len
 
+from advfool.commands.marks import Builds, Each, TakenBy
 from advfool.utilities.errors import AdvfoolError, nearest
 from advfool.utilities.kinds import Count, Names, NonNegative, Positive, Seed, Size, SomeClass, Text, Words
 from advfool.utilities.roles import Role
 from advfool.utilities.trust import SPECIAL
 
-Mark = TypeVar("Mark")
 Node = Any  # a node of the configuration with keys of its own
 SETTING, NAME, SHOWN, PLACE, SOURCE = Role.SETTING, Role.NAME, Role.SHOWN, Role.PLACE, Role.SOURCE
-
-
-@dataclass(frozen=True)
-class Builds:
-    """Mark a node that describes an object: `_target_` names its class, the other keys are arguments.
-
-    Args:
-        kind: dotted name of the class that it has to be of.
-        optional: whether null stands for none.
-        partial: whether it is built later, from further arguments (`_partial_: true`).
-        given: arguments that the command adds.
-        default: the class where the node names none.
-    """
-
-    kind: str
-    optional: bool = False
-    partial: bool = False
-    given: tuple[str, ...] = ()
-    default: str | None = None
-
-
-@dataclass(frozen=True)
-class Each:
-    """Mark a node that holds nodes of objects by name, each of them or all null for none.
-
-    Args:
-        kind: dotted name of the class that they have to be of.
-        shown: what a message calls the node; None: its key.
-    """
-
-    kind: str
-    shown: str | None = None
-
-
-@dataclass(frozen=True)
-class TakenBy:
-    """Mark a node whose values become arguments of a constructor.
-
-    Args:
-        kind: dotted name of the constructor.
-        given: arguments that the command adds.
-        nested: a key with some of the same arguments, or null.
-    """
-
-    kind: str
-    given: tuple[str, ...] = ()
-    nested: str | None = None
 
 
 Optimizer = Annotated[
@@ -222,6 +175,17 @@ class PretrainKeys(NetworkKeys):
 
 
 @dataclass
+class PairsKeys(NetworkKeys):
+    """The keys of pairs.yaml."""
+
+    interp: Annotated[Node, NAME, Builds("advfool.interpreters.Interpreter")]
+    classes: Annotated[Sequence[SomeClass], Len(2)] | None
+    pairs: Count
+    composites: Count
+    output: Text
+
+
+@dataclass
 class GalleryKeys:
     """The keys of gallery.yaml."""
 
@@ -268,6 +232,7 @@ COMMANDS = {
     "train": Command((TrainKeys,), ("model", "data", "fooling", "interp", "preserve", "optimizer", "trainer")),
     "evaluate": Command((EvaluateKeys, UnusedKeys), ("model", "data", "fooling", "trainer")),
     "pretrain": Command((PretrainKeys, UnusedKeys), ("model", "data")),
+    "pairs": Command((PairsKeys, UnusedKeys), ("model", "data", "interp")),
     "gallery": Command((GalleryKeys,)),
     "report": Command((ReportKeys,), ("runs",)),
 }
@@ -290,10 +255,3 @@ def unknown_key(path: str, known: Sequence[str]) -> AdvfoolError:
         f"{parent}.{name}".strip(".") for name in nearest(key, [k for k in known if k not in SPECIAL], 3).split(", ")
     ]
     return AdvfoolError(f"There is no key '{path}'. Close to it: {', '.join(found)}.")
-
-
-def declared(hint: Any, kind: type[Mark]) -> Mark | None:
-    """Find the mark of a kind that an annotation carries."""
-    if get_origin(hint) is Annotated:
-        return next((extra for extra in get_args(hint)[1:] if isinstance(extra, kind)), None)
-    return None

@@ -6,7 +6,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
-from advfool.commands.keys import SPECIAL, Builds, Each, TakenBy, declared, unknown_key
+from advfool.commands.keys import SPECIAL, unknown_key
+from advfool.commands.marks import Builds, Each, TakenBy, declared
 from advfool.commands.signatures import find, signature_of
 from advfool.utilities.checking import check
 from advfool.utilities.errors import AdvfoolError

@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 from hydra.utils import get_object
 
 from advfool.commands.foreign import foreign_parameters
-from advfool.commands.keys import NAME, PLACE, SETTING, RunKeys, TrainKeys, declared, keys_of
+from advfool.commands.keys import NAME, PLACE, SETTING, RunKeys, TrainKeys, keys_of
+from advfool.commands.marks import declared
 from advfool.utilities.config import leaves, plain
 from advfool.utilities.roles import Role
 

@@ -18,6 +18,7 @@ from advfool.data.samples import InputFormat, take
 from advfool.evaluation.assembly import assemble, try_network, with_classes
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
 from advfool.training.settings import Training
 from advfool.utilities.config import build, plain
@@ -82,6 +83,24 @@ def build_setup(cfg: DictConfig) -> Configured:
         target_layer=layer,
     )
     return Configured(setup, config, source)
+
+
+def build_explained(cfg: DictConfig) -> tuple[DataModule, nn.Module, Interpreter]:
+    """Build the data, the original network and the one interpreter that a configuration describes.
+
+    Args:
+        cfg: of a command that only explains; it is left as it is.
+
+    Raises:
+        AdvfoolError: something does not exist or does not fit; the message says what to do.
+    """
+    source: NetworkSource = build(cfg.model)
+    input = source.input_format()
+    data: DataModule = build(cfg.data, input=input)
+    original = with_pretrained_weights(source, cfg).build(data.classes)
+    try_network(original, data)
+    interpreter: Interpreter = build(_completed(cfg, input, *_target_layer(cfg, original, data), None).interp)
+    return data, original, interpreter
 
 
 def _check_before_work(
@@ -154,7 +173,7 @@ def training_from(cfg: DictConfig) -> Training:
 
 
 def _completed(
-    cfg: DictConfig, input: InputFormat, layer: str | None, layout: str | None, fooling: Fooling
+    cfg: DictConfig, input: InputFormat, layer: str | None, layout: str | None, fooling: Fooling | None
 ) -> DictConfig:
     """Copy the configuration with the values that were found in place of those that are null."""
     model: dict[str, object] = {"target_layer": layer, "layout": layout}

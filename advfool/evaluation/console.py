@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from advfool.evaluation.gate import gate_line
 from advfool.evaluation.paired import NETWORKS, PAIR
 from advfool.evaluation.reach import OUT_OF_REACH
 from advfool.utilities.files import PICTURES
@@ -32,6 +33,8 @@ def print_results(metrics: dict, folder: Path, console: Console | None = None) -
         f"Top-1 drop {100 * drop['top1']:.2f} points (paired 95 % interval {low:.2f} to {high:.2f}) on "
         f"{metrics['n_images']} test images; heatmaps of {metrics['n_images_fsr']} {kind}. {trained}"
     )
+    if "gate" in metrics:
+        console.print(gate_line(metrics["gate"], metrics["interp"]))
     for classes in list(metrics.get("fsr_by_class", {}).values())[:1]:
         worst = min(classes, key=lambda name: classes[name] or 0.0)
         console.print(f"Least fooled class: {printable(worst)} (FSR {_percent(classes[worst])}).", markup=False)

@@ -16,7 +16,7 @@ OUT_OF_REACH = "out of reach by moving relevance alone"
 Place = tuple[str, ...]  # of a rate in metrics.json
 
 
-def reach_columns(interp: str, fooling: Fooling, maps: Mapping[str, Float[Tensor, "n h w"]]) -> Table:
+def reach_columns(interp: str, fooling: Fooling, maps: Mapping[str, Float[Tensor, "n *two h w"]]) -> Table:
     """Make the columns of an interpreter's heatmaps; none where the fooling is not Location.
 
     Args:

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble
+from advfool.evaluation.gate import measure_gate
 from advfool.evaluation.paired import Target
 from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
@@ -188,6 +189,7 @@ def run_fooling(
         finished: called with the manipulated network before it is measured.
     """
     keep_freed_memory()
+    gate = {"gate": measure_gate(setup)} if setup.composites else {}
     tuned = finetune(setup, training, trainer, checkpoint)
     if finished:
         finished(tuned.network)
@@ -195,6 +197,7 @@ def run_fooling(
     selection = measure_selection(setup, tuned.network, measurer)  # all choices are made
     compared = run_comparison(setup, tuned.network, measurer)
     metrics = compared.metrics | {
+        **gate,
         "selection": selection,
         "test_images": {"opened": "once, after training", "chosen_by": "selection images"},
         "interp": setup.trained.name,
