@@ -52,7 +52,8 @@ def active_grid(path: Path, runs: Sequence[Run], nth: int = 0) -> None:
     """Draw one composite before and after active fooling.
 
     There is one row for each network and interpreter trained with. The first column is the composite; the others are
-    the heatmaps of both classes, of the original and of the manipulated network, each with its test loss.
+    the heatmaps of both classes by every evaluated interpreter, of the original and of the manipulated network, each
+    with its test loss.
 
     Args:
         path: the file to write.
@@ -64,19 +65,24 @@ def active_grid(path: Path, runs: Sequence[Run], nth: int = 0) -> None:
     order = {(model, interp): run for model in models_of(runs) for interp in TRAINED for run in runs
              if (run.model, run.interp) == (model, interp)}  # fmt: skip
     examples = {key: found for key, run in order.items() if (found := read_examples(run.folder))}
-    columns = [(network, which) for which in (0, 1) for network in ("original", "manipulated")]
+    interps = list(dict.fromkeys(interp for own in examples.values() for interp in own.interps))
+    kinds = [(network, which) for which in (0, 1) for network in ("original", "manipulated")]
+    columns = [(interp, *kind) for interp in interps for kind in kinds]
     figure, axes = _axes(len(examples), 1 + len(columns))
     for line, ((model, interp), own) in zip(axes, examples.items(), strict=True):
         place = _common(own)[nth]
         _draw(line[0], own, place, "image", "manipulated")
         line[0].set_ylabel(f"{model}\n{interp}", fontsize=8)
-        for axis, (network, which) in zip(line[1:], columns, strict=True):
-            _draw(axis, own, place, interp, network, which)
+        for axis, (shown, network, which) in zip(line[1:], columns, strict=True):
+            if shown not in own.interps:
+                axis.axis("off")
+                continue
+            _draw(axis, own, place, shown, network, which)
             if network == "original":
-                axis.set_xlabel(loss_label(own.test_loss[interp, network][place, which].item(), None), fontsize=7)
+                axis.set_xlabel(loss_label(own.test_loss[shown, network][place, which].item(), None), fontsize=7)
     classes = next(iter(examples.values())).rows[0].explained
-    for axis, (network, which) in zip(axes[0][1:], columns, strict=True):
-        axis.set_title(f"heatmap of {classes[which]}\n{network}", fontsize=8)
+    for axis, (shown, network, which) in zip(axes[0][1:], columns, strict=True):
+        axis.set_title(f"{shown}\nheatmap of {classes[which]}\n{network}", fontsize=8)
     axes[0][0].set_title("composite", fontsize=8)
     save_figure(figure, path, DPI)
 
