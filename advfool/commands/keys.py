@@ -28,6 +28,7 @@ Trainer = Annotated[
 ]
 AOPC = Annotated[Node, TakenBy("advfool.evaluation.setup.AOPCSettings", given=("seed",))]
 Faithful = Annotated[Node, TakenBy("advfool.evaluation.setup.FaithfulnessSettings", given=("seed",))]
+Nulls = Annotated[Node, TakenBy("advfool.evaluation.setup.NullSettings")]
 Callbacks = Each("pytorch_lightning.Callback")
 Interpreters = Annotated[Node, Each("advfool.interpreters.Interpreter", shown="evaluate_with: ")]
 Preserve = Annotated[Node, Builds("advfool.training.preserve.Preserve")]
@@ -110,6 +111,7 @@ class RunKeys(NetworkKeys):
     fsr_images: int | None
     aopc: AOPC
     faithfulness: Faithful
+    nulls: Nulls
 
 
 @dataclass
@@ -212,6 +214,7 @@ class UnusedKeys(LearningKeys):
     trainer: Trainer
     aopc: AOPC
     faithfulness: Faithful
+    nulls: Nulls
     evaluate_with: EvaluateWith
 
 

@@ -16,7 +16,7 @@ from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
 from advfool.data.samples import InputFormat, take
 from advfool.evaluation.assembly import assemble, try_network, with_classes
-from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
 from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
@@ -152,7 +152,8 @@ def settings_from(cfg: DictConfig) -> Settings:
     """Build the settings of a comparison; raise an AdvfoolError where a value is out of range."""
     aopc = AOPCSettings(**plain(cfg.aopc), seed=cfg.seed)
     faithfulness = FaithfulnessSettings(**plain(cfg.faithfulness), seed=cfg.seed)
-    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, faithfulness, cfg.pictures)
+    nulls = NullSettings(**plain(cfg.nulls))
+    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, faithfulness, nulls, cfg.pictures)
 
 
 def training_from(cfg: DictConfig) -> Training:

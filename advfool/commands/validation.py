@@ -133,5 +133,13 @@ def _constructor_hints() -> dict[str, Any]:
     from advfool.training.settings import Training
 
     taken = [get_type_hints(kind.__init__, include_extras=True) for kind in (Settings, Training)]
-    nodes = ("aopc", "faithfulness", "preserve", "optimizer", "scheduler", "cache")  # built from settings of their own
+    nodes = (
+        "aopc",
+        "faithfulness",
+        "nulls",
+        "preserve",
+        "optimizer",
+        "scheduler",
+        "cache",
+    )  # built from settings of their own
     return {key: hint for hints in taken for key, hint in hints.items() if key not in nodes}

@@ -16,6 +16,7 @@ from advfool.data.base import DataModule
 from advfool.data.samples import Sample, Samples
 from advfool.evaluation.deception import box_shares, deception_columns
 from advfool.evaluation.faithfulness import faithfulness_columns
+from advfool.evaluation.nulls import Nulls
 from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.evaluation.reach import reach_columns
 from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked
@@ -46,11 +47,13 @@ class Results:
     Args:
         explained: a row for each image whose heatmaps were measured; for active fooling, of each composite.
         images: a row for each test image.
+        nulls: a row for each explained image, with the values of the controls.
         aopc: curves by (interpreter, network, whose heatmap); the interpreter of the heatmap `random` is "".
     """
 
     explained: Table
     images: Table
+    nulls: Table = field(default_factory=dict)
     aopc: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
 
 
@@ -71,6 +74,7 @@ class Comparison(LightningModule):
         measured: indices of the images whose heatmaps are measured; None: all.
         curved: indices of the images whose AOPC curves are measured.
         tested: indices of the images on which it is measured whether heatmaps are faithful.
+        nulls: judges the controls; None: there are none.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Comparison(LightningModule):
         measured: Int[Tensor, "m"] | None,
         curved: Int[Tensor, "k"],
         tested: Int[Tensor, "t"],
+        nulls: Nulls | None = None,
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleDict({"original": setup.original.eval(), "manipulated": manipulated.eval()})
@@ -92,7 +97,8 @@ class Comparison(LightningModule):
         if len(curved):
             self._add_curves()
         self.modules_of_curves = nn.ModuleList(self.curves)  # so that they follow to the device
-        self.rows: tuple[list[Table], list[Table]] = ([], [])
+        self.rows: tuple[list[Table], list[Table], list[Table]] = ([], [], [])
+        self.nulls = nulls
         self.results: Results | None = None
 
     def _add_curves(self) -> None:
@@ -143,6 +149,9 @@ class Comparison(LightningModule):
             row |= self._faithfulness(batch, pair.targets, maps)
             row |= deception_columns(row, pair.targets, list(maps), self.fooling.interval, box_shares(batch))
             self._update_curves(batch, pair.targets, maps)
+            if self.nulls is not None:
+                own = {interp: found["original"].detach().float() for interp, found in maps.items()}
+                self.rows[2].append(self.nulls.columns(networks["original"], batch, pair, own))
         return {column: values.cpu() for column, values in row.items()}
 
     def _map_columns(
@@ -213,14 +222,14 @@ class Comparison(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Gather the rows of all processes, while the metrics are still on the device that these talk through."""
-        explained, images = (gathered(stacked(rows)) for rows in self.rows)
+        explained, images, nulls = (gathered(stacked(rows)) for rows in self.rows)
         if self.setup_of_run.composites is None:
             images = explained
             if self.measured is not None:
                 chosen = torch.isin(images["index"], self.measured)
                 explained = {name: values[chosen] for name, values in images.items()}
         curves = {key: _curve(metric) for key, metric in zip(self.kinds, self.curves, strict=True)}
-        self.results = Results(explained, images, {key: curve for key, curve in curves.items() if curve})
+        self.results = Results(explained, images, nulls, {key: curve for key, curve in curves.items() if curve})
 
 
 def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, split: Split = "test") -> Results:
@@ -236,7 +245,7 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
     if setup.composites is not None:
         explained = setup.explained_in(split)
         tested = _drawn(len(explained), settings)[: settings.faithfulness.images].sort().values
-        comparison = Comparison(setup, manipulated, None, torch.arange(0), tested)
+        comparison = Comparison(setup, manipulated, None, torch.arange(0), tested, _nulls(setup, len(tested), split))
         parts: list[Samples | Subset] = [explained, images]
     else:
         total, limit = len(images), settings.fsr_images
@@ -245,7 +254,7 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
         curved, tested = (min(images, count) for images in (settings.aopc.images, settings.faithfulness.images))
         measured = order[:count].sort().values if count < total else None
         chosen = (order[:some].sort().values for some in (curved, tested))
-        comparison = Comparison(setup, manipulated, measured, *chosen)
+        comparison = Comparison(setup, manipulated, measured, *chosen, _nulls(setup, tested, split))
         # The images that most is measured on come first: batches are of one kind.
         cuts = [0, *sorted({curved, tested, count}), total]
         ranges = [order[start:end] for start, end in pairwise(cuts)]
@@ -253,6 +262,14 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
     trainer.test(comparison, datamodule=_TestLoaders(setup.data, parts), verbose=False)
     assert comparison.results is not None
     return comparison.results
+
+
+def _nulls(setup: Setup, tested: int, split: Split) -> Nulls | None:
+    """Make what judges the controls, on the first of the tested images; nothing is chosen by them."""
+    settings = setup.settings
+    if split != "test" or not settings.nulls.controls:
+        return None
+    return Nulls(setup, _drawn(len(setup.explained), settings)[: min(settings.nulls.images, tested)])
 
 
 def _drawn(total: int, settings: Settings) -> Int[Tensor, "n"]:

@@ -76,6 +76,8 @@ def _maps(metrics: dict) -> Table:
     row("FSR before", ("fsr_before",))
     row("FSR", ("fsr",), form=lambda rate: f"[bold]{_percent(rate)}[/bold]")
     row("  95 % interval", ("fsr",), form=_interval, source=metrics["ci95"])
+    if metrics.get("fsr_null"):
+        row("  without an attack, up to", ("fsr_null",))
     if "deceptive_rate" in metrics:
         row("deceptive rate", ("deceptive_rate",), form=lambda rate: f"[bold]{_percent(rate)}[/bold]")
         row("  95 % interval", ("deceptive_rate",), form=_interval, source=metrics["ci95"])

@@ -10,7 +10,7 @@ from advfool.data.samples import ImageFormat
 from advfool.evaluation.paired import NETWORKS
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import FaithfulnessSettings
-from advfool.metrics.functional.faithfulness import against_random, region_of, shuffled, values_of_orders
+from advfool.metrics.functional.faithfulness import Faithfulness, against_random, region_of, shuffled, values_of_orders
 from advfool.metrics.functional.regions import ranked
 from advfool.utilities.heatmaps import is_degenerate
 
@@ -43,20 +43,47 @@ def faithfulness_columns(
     """
     columns: Table = {}
     for network in NETWORKS:
-        classes = targets if targets.dim() == 2 else targets[:, None]
-        parts = [
-            _of_class(networks[network], images, index, classes[:, c], _of(maps, network, c), settings, input)
-            for c in range(classes.shape[1])
-        ]
-        for name in parts[0]:
-            values = torch.stack([part[name] for part in parts], dim=1)
-            columns[f"{name}/{network}"] = values if targets.dim() == 2 else values[:, 0]
+        own = {interp: each[network].detach() for interp, each in maps.items()}
+        for interp, found in faithful_on(networks[network], images, index, targets, own, settings, input).items():
+            finite = own[interp].isfinite().flatten(-2).all(dim=-1)
+            columns[f"faithfulness/{interp}/{network}"] = found.value.float().where(finite, torch.nan)
+            columns[f"faithful/{interp}/{network}"] = found.faithful.float()
     return columns
 
 
-def _of(maps: Maps, network: str, c: int) -> dict[str, Float[Tensor, "n h w"]]:
-    found = {interp: each[network].detach() for interp, each in maps.items()}
-    return {interp: each[:, c] if each.dim() == 4 else each for interp, each in found.items()}
+def faithful_on(
+    network: nn.Module,
+    images: Float[Tensor, "n c H W"],
+    index: Int[Tensor, "n"],
+    targets: Int[Tensor, "n *two"],
+    maps: Mapping[str, Float[Tensor, "n *two h w"]],
+    settings: FaithfulnessSettings,
+    input: ImageFormat,
+) -> dict[str, Faithfulness]:
+    """Compare any number of heatmaps of each image with the same random orders, on one network.
+
+    Args:
+        network: the network that the heatmaps are held against.
+        images: as the network takes them.
+        index: a whole number that identifies each image.
+        targets: the explained class of each image, or both classes of each composite.
+        maps: the heatmaps, by any name.
+        settings: how regions are replaced.
+        input: the format of the images.
+
+    Returns:
+        the faithfulness of each heatmap, by name; with the dimensions of `targets`.
+    """
+    if targets.dim() == 1:
+        return _of_class(network, images, index, targets, maps, settings, input)
+    parts = [
+        _of_class(network, images, index, classes, {k: each[:, c] for k, each in maps.items()}, settings, input)
+        for c, classes in enumerate(targets.unbind(dim=1))
+    ]
+    return {
+        name: Faithfulness(*(torch.stack(v, dim=1) for v in zip(*(p[name] for p in parts), strict=True)))
+        for name in maps
+    }
 
 
 def _of_class(
@@ -67,20 +94,19 @@ def _of_class(
     maps: Mapping[str, Float[Tensor, "n h w"]],
     settings: FaithfulnessSettings,
     input: ImageFormat,
-) -> Table:
+) -> dict[str, Faithfulness]:
     size = (images.shape[-2], images.shape[-1])
-    region = settings.region or region_of(images.shape)
-    seed = settings.seed
-    orders = [
+    region, seed = settings.region or region_of(images.shape), settings.seed
+    own = [
         ranked(each.float().nan_to_num(0, 0, 0), size, region, "most_relevant_first", seed, index)
         for each in maps.values()
     ]
-    random = shuffled(index, orders[0].shape[1], settings.random_orders, seed)
+    random = shuffled(index, own[0].shape[1], settings.random_orders, seed)
     values = values_of_orders(
         network,
         images,
         classes,
-        torch.cat([torch.stack(orders, dim=1), random], dim=1),
+        torch.cat([torch.stack(own, dim=1), random], dim=1),
         settings.steps,
         settings.regions,
         region,
@@ -90,10 +116,7 @@ def _of_class(
         index,
         input.pixel_range(),
     )
-    columns: Table = {}
-    for place, (interp, each) in enumerate(maps.items()):
-        found = against_random(values[:, place], values[:, len(maps) :], is_degenerate(each))
-        finite = each.flatten(1).isfinite().all(dim=1)
-        columns[f"faithfulness/{interp}"] = found.value.float().where(finite, torch.nan)
-        columns[f"faithful/{interp}"] = found.faithful.float()
-    return columns
+    return {
+        name: against_random(values[:, place], values[:, len(maps) :], is_degenerate(each))
+        for place, (name, each) in enumerate(maps.items())
+    }

@@ -19,6 +19,16 @@ from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, Names, Seed, Size
 
 Split = Literal["selection", "test"]  # what choices are made on, and what is measured once, at the end
+Control = Literal[
+    "honest_finetune",
+    "sharpened_4",
+    "sharpened_16",
+    "blurred",
+    "noise",
+    "another_image",
+    "independent",
+    "untrained",
+]
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,24 @@ class FaithfulnessSettings:
 
 
 @dataclass(frozen=True)
+class NullSettings:
+    """Which controls say what the success rate would be without an attack.
+
+    Args:
+        controls: names of controls: `sharpened_4`, `sharpened_16` and `blurred` (of the original heatmap), `noise`,
+            `another_image` (its heatmap), `untrained`, and, where their networks are given, `honest_finetune` and
+            `independent`.
+        images: the deceptive rate of a control is measured on so many images.
+    """
+
+    controls: Sequence[Control] = ("sharpened_4", "sharpened_16", "blurred", "noise", "another_image", "untrained")
+    images: Size = 64
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
 class Settings:
     """How two networks are compared.
 
@@ -108,6 +136,7 @@ class Settings:
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc: how AOPC curves are measured.
         faithfulness: how it is measured whether heatmaps are faithful.
+        nulls: which controls are computed.
         pictures: test images that heatmaps.png shows; 0: no pictures.
 
     Raises:
@@ -119,6 +148,7 @@ class Settings:
     fsr_images: Count | None = 10000
     aopc: AOPCSettings = field(default_factory=AOPCSettings)
     faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
+    nulls: NullSettings = field(default_factory=NullSettings)
     pictures: Size = 8
 
     def __post_init__(self) -> None:
@@ -139,6 +169,7 @@ class Setup:
         model: the network's name in tables.
         target_layer: the layer whose input the layer-wise interpreters explain; None where there is none.
         original_sha256: of the original network's weights.
+        controls: networks whose heatmaps are controls: `honest_finetune` and `independent`, where they are at hand.
     """
 
     data: DataModule
@@ -150,6 +181,7 @@ class Setup:
     model: str = "model"
     target_layer: str | None = None
     original_sha256: str = ""
+    controls: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def trained(self) -> Interpreter:

@@ -1,11 +1,13 @@
 """From one row for each image to rates: the part of metrics.json that comes from the images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from advfool.evaluation.comparison import Results, similarities
+from advfool.evaluation.controls import NEGATIVE, POSITIVE
 from advfool.evaluation.paired import NETWORKS, PAIR
 from advfool.evaluation.reach import reach_rates
 from advfool.evaluation.rows import Table
@@ -38,6 +40,9 @@ def summarise(results: Results, setup: Setup) -> dict:
     result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
     result |= _counts(explained, setup)
+    if results.nulls:
+        _put(result, dict(_of_nulls(results.nulls, setup)), seed)
+        result |= _highest_null(result["nulls"])
     if setup.pair is None:
         _put(result, _by_class(explained, setup), seed)
     for (interp, network, source), curve in results.aopc.items():
@@ -127,6 +132,35 @@ def _of_deception(explained: Table, setup: Setup) -> Iterator[tuple[Place, Tenso
             deceived, before = column("deceived"), column("faithful", "original")
             if deceived is not None and before is not None:
                 yield ("faithful_before", interp, *last), (~deceived.isnan()).float().where(~before.isnan(), torch.nan)
+
+
+def _of_nulls(nulls: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
+    """Yield what each control counts as, with its place: fooled, and deceived."""
+    for control, interp in product((*NEGATIVE, *POSITIVE), setup.interpreters):
+        for which in PAIR if setup.pair else (None,):
+            last = (which,) if which else ()
+            loss, deceived = (nulls.get("/".join([control, interp, key, *last])) for key in ("test_loss", "deceived"))
+            if loss is None or deceived is None:
+                continue
+            yield ("nulls", interp, control, "fsr", *last), is_fooled(loss, setup.fooling.interval).float()
+            yield ("nulls", interp, control, "deceptive_rate", *last), deceived
+
+
+def _highest_null(nulls: Mapping) -> dict:
+    """Find the highest success rate among the negative controls of each interpreter, and which control has it."""
+    rates, names = {}, {}
+    for interp, controls in nulls.items():
+        found = {name: controls[name]["fsr"] for name in NEGATIVE if name in controls}
+        if not found:
+            continue
+        if isinstance(next(iter(found.values())), Mapping):
+            best = {which: max(found, key=lambda name, w=which: found[name][w]) for which in PAIR}
+            rates[interp] = {which: found[name][which] for which, name in best.items()}
+            names[interp] = best
+        else:
+            names[interp] = max(found, key=found.__getitem__)
+            rates[interp] = found[names[interp]]
+    return {"fsr_null": rates, "fsr_null_control": names}
 
 
 def _counts(explained: Table, setup: Setup) -> dict:
