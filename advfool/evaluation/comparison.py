@@ -253,8 +253,8 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
         count = total if limit is None else min(limit, total)
         curved, tested = (min(images, count) for images in (settings.aopc.images, settings.faithfulness.images))
         measured = order[:count].sort().values if count < total else None
-        chosen = (order[:some].sort().values for some in (curved, tested))
-        comparison = Comparison(setup, manipulated, measured, *chosen, _nulls(setup, tested, split))
+        first = [order[:some].sort().values for some in (curved, tested)]
+        comparison = Comparison(setup, manipulated, measured, first[0], first[1], _nulls(setup, tested, split))
         # The images that most is measured on come first: batches are of one kind.
         cuts = [0, *sorted({curved, tested, count}), total]
         ranges = [order[start:end] for start, end in pairwise(cuts)]
