@@ -9,6 +9,7 @@ from torch import fx, nn
 from advfool.interpreters.lrp.operations import DECISION, KIND_OF, KINDS, MAXIMUM, Key
 from advfool.interpreters.lrp.steps import argument
 from advfool.interpreters.tracing.graph import target_name
+from advfool.interpreters.tracing.kinds import full_name, torch_class
 from advfool.utilities.errors import AdvfoolError, nearest
 
 EXAMPLES = 4  # operations of a kind that an error names
@@ -31,20 +32,7 @@ def key_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> Key:
     if node.op != "call_module":
         return node.target
     kind = type(modules[target_name(node)])
-    if (name := f"{kind.__module__}.{kind.__name__}") in KIND_OF:
-        return name
-    for base in kind.__mro__:
-        if (
-            base.__module__.startswith("torch.nn.modules")
-            and base.forward is kind.forward
-            and _same_convolution(kind, base)
-        ):
-            return base
-    return kind
-
-
-def _same_convolution(kind: type, base: type) -> bool:
-    return getattr(kind, "_conv_forward", None) is getattr(base, "_conv_forward", None)
+    return name if (name := full_name(kind)) in KIND_OF else torch_class(kind) or kind
 
 
 def no_rule(node: fx.Node, key: Key, reason: str = "") -> AdvfoolError:

@@ -13,6 +13,7 @@ from torchvision.ops.stochastic_depth import stochastic_depth
 from torchvision.transforms import v2
 
 from advfool.interpreters.tracing.graph import alias, with_item
+from advfool.interpreters.tracing.kinds import SAME_PADDED
 
 Key = type | Callable[..., Any] | str  # a module's class, a function, or the name of a tensor's method or attribute
 
@@ -56,7 +57,7 @@ def _methods(*names: str) -> set[Any]:
 
 CONVOLUTION = _kind(
     "convolution",
-    {*_modules("Conv#d"), F.conv1d, F.conv2d, F.conv3d, "timm.layers.conv2d_same.Conv2dSame"},
+    {*_modules("Conv#d"), F.conv1d, F.conv2d, F.conv3d, SAME_PADDED},
     "the composite's `convolution`; its `first` where no such layer comes before it",
     "Outputs are weighted sums of inputs.",
 )
@@ -176,7 +177,7 @@ UNCHANGED = _kind(
     {
         *_modules("Identity", "Dropout", "Dropout#d", "AlphaDropout", "FeatureAlphaDropout"),
         F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
-        stochastic_depth, alias, torch.clone, torch.detach, torch.as_tensor,
+        stochastic_depth, alias, operator.pos, "positive", torch.positive, torch.clone, torch.detach, torch.as_tensor,
         "contiguous", "clone", "detach", "data", "requires_grad_", "float", "double", "half", "bfloat16", "to", "type",
         "type_as", "cpu", "cuda",
     },
@@ -189,6 +190,7 @@ AVERAGE = _kind(
         *_modules("AvgPool#d", "AdaptiveAvgPool#d", "Fold"), F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.fold,
         F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
         torch.mean, "mean", torch.sum, "sum", torch.cumsum, "cumsum",
+        *_methods("nanmean", "nansum", "diff"),
     },
     "in proportion to the contributions (`average`)",
     "Outputs are sums of inputs.",
@@ -201,14 +203,19 @@ BLEND = _kind(
 )
 RESAMPLING = _kind(
     "resampling",
-    {*_modules("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"), F.interpolate, v2.Resize},
+    {
+        *_modules("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"), F.interpolate, v2.Resize,
+        F.grid_sample, torch.grid_sampler,
+    },
     "nearest: to where the value came from; otherwise in proportion to the contributions (`average`)",
-    "Outputs are copies, or sums, of inputs.",
-)
+    "Outputs are copies, or sums, of inputs; the places to sample at must be constants.",
+)  # fmt: skip
 MAXIMUM = _kind(
     "maximum and minimum",
     {
-        *_modules("MaxPool#d", "AdaptiveMaxPool#d", "MaxUnpool#d"), F.max_pool1d, F.max_pool2d, F.max_pool3d,
+        *_modules("MaxPool#d", "AdaptiveMaxPool#d", "MaxUnpool#d", "FractionalMaxPool2d", "FractionalMaxPool3d"),
+        F.fractional_max_pool2d, F.fractional_max_pool3d, F.fractional_max_pool2d_with_indices,
+        F.fractional_max_pool3d_with_indices, F.max_pool1d, F.max_pool2d, F.max_pool3d,
         torch.max_pool1d, torch.max_pool2d, torch.max_pool3d, F.max_pool1d_with_indices, F.max_pool2d_with_indices,
         F.max_pool3d_with_indices, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d,
         F.adaptive_max_pool1d_with_indices, F.adaptive_max_pool2d_with_indices, F.adaptive_max_pool3d_with_indices,
@@ -232,7 +239,8 @@ REORDER = _kind(
             "flatten", "reshape", "permute", "transpose", "t", "squeeze", "unsqueeze", "chunk", "split", "tensor_split",
             "unbind", "unflatten", "ravel", "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "select", "roll",
             "flip", "fliplr", "flipud", "rot90", "index_select", "gather", "take_along_dim", "tile",
-            "repeat_interleave", "diagonal", "tril", "triu", "adjoint", "broadcast_to",
+            "repeat_interleave", "diagonal", "tril", "triu", "adjoint", "broadcast_to", "as_strided", "scatter",
+            "split_with_sizes", "masked_select", "take", "hsplit", "vsplit", "dsplit",
         ),
         torch.stack, torch.hstack, torch.vstack, torch.dstack, torch.column_stack, torch.row_stack,
         torch.channel_shuffle, torch.real,

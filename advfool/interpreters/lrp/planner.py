@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from advfool.interpreters.lrp import operations as kinds
@@ -94,15 +95,19 @@ class Planner:
     def _blend(self, node: fx.Node) -> Step:
         if argument(node, 2, "weight") in self.dependent:
             raise no_rule(node, self._key(node), " whose weights depend on the images")
-        return self._average(node)
+        inputs = tuple(self._inputs(node))
+        return self._average(node) if len(inputs) > 1 else Step(node, inputs, TakeAll())  # the other is a constant
 
     def _resampling(self, node: fx.Node) -> Step:
         if node.op == "call_module":
             module = self.modules[target_name(node)]
             mode = getattr(module, "mode", getattr(module, "interpolation", ""))
             mode = getattr(mode, "value", mode)
-        else:
+        elif self._key(node) is F.interpolate:
             mode = argument(node, 3, "mode") or "nearest"
+        else:  # at the places of a grid
+            mode = argument(node, 2, "mode") or "bilinear"
+            mode = "nearest" if mode == 1 else mode
         self._only_input(node)
         return self._route(node) if str(mode).startswith("nearest") else self._average(node)
 

@@ -124,6 +124,9 @@ class Runner(nn.Module):
         self.network, self.trace, self.keep, self.seen, self.see = network, trace, set(keep), set(seen), see
         self.values: dict[fx.Node, Any] = {}
 
+    def __call__(self, images: Tensor) -> Tensor:  # without hooks of all modules, which the network's own have run
+        return self.forward(images)
+
     def forward(self, images: Tensor) -> Tensor:
         values: dict[fx.Node, Any] = {}
         kept = self.keep | self.seen

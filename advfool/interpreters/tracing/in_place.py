@@ -95,7 +95,7 @@ def _take_out_of_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
         return bool(getattr(modules[target_name(node)], "inplace", False))
     if node.op == "call_method":
         name = target_name(node)
-        in_place = _ends_in_place(name)
+        in_place = ends_in_place(name)
         node.target = name.removesuffix("_") if in_place else name
         return in_place
     if node.op != "call_function":
@@ -105,7 +105,7 @@ def _take_out_of_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
         return True
     name = getattr(node.target, "__name__", "")
     for place in (torch, F):
-        if _ends_in_place(name) and hasattr(place, name.removesuffix("_")):
+        if ends_in_place(name) and hasattr(place, name.removesuffix("_")):
             node.target = getattr(place, name.removesuffix("_"))
             return True
     if inspect.isfunction(node.target) and "inplace" in inspect.signature(node.target).parameters:
@@ -118,5 +118,6 @@ def _take_out_of_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
     return False
 
 
-def _ends_in_place(name: str) -> bool:
+def ends_in_place(name: str) -> bool:
+    """Return whether a method or function of torch has the name of one that overwrites its first argument."""
     return name.endswith("_") and not name.endswith("__")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
+from torchvision.transforms.v2.functional import _utils as transforms
 
 from advfool.interpreters.tracing.proxies import Traced
 
@@ -16,6 +17,10 @@ def values_are_instances() -> Iterator[None]:
     A false `__class__` would do so, too, but torch's C code would believe it and crash (`torch.where(mask, x, 0.0)`).
     """
     original = builtins.isinstance
+    registries = list(transforms._KERNEL_REGISTRY.values())  # the functions of transforms look up types themselves
+    for registry in registries:
+        if Tensor in registry:
+            registry[Traced] = registry[Tensor]
     # A lambda, because what checks the types of functions (jaxtyping) calls isinstance itself.
     builtins.isinstance = lambda thing, kind, /: (
         original(thing, kind)
@@ -29,3 +34,5 @@ def values_are_instances() -> Iterator[None]:
         yield
     finally:
         builtins.isinstance = original
+        for registry in registries:
+            registry.pop(Traced, None)

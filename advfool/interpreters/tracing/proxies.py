@@ -13,11 +13,15 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.transforms import v2
 
 from advfool.interpreters.tracing.graph import Decision, alias
+from advfool.interpreters.tracing.in_place import ends_in_place
+from advfool.interpreters.tracing.kinds import computes_as_torch
 from advfool.interpreters.tracing.sites import Site, ran_twice
+from advfool.interpreters.tracing.structure import global_hooks
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.outputs import logits_of
 
 # Never traced into, nor are their subclasses. Transforms look up the types of their inputs.
-LEAVES = (nn.modules.conv._ConvNd, nn.Linear, FrozenBatchNorm2d, v2.Transform)
+LEAVES = (FrozenBatchNorm2d, v2.Transform)
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 UNGUARDED = {"requires_grad", "is_leaf", "grad_fn", "grad"}  # differ between a trace and a run, and steer nothing
 NUMBERS = (int, float, str, torch.Size, torch.dtype, torch.device)
@@ -164,6 +168,16 @@ class SiteTracer(fx.Tracer):
 
     def create_proxy(self, kind, target, args, kwargs, name=None, type_expr=None, proxy_factory_fn=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Record an operation and run it."""
+        if (
+            kind == "call_method"
+            and not isinstance(args[0], fx.Proxy)
+            and (target == "__setitem__" or ends_in_place(target))
+        ):
+            raise AdvfoolError(
+                f"The forward pass writes computed values into a tensor that it made itself ({target}), which LRP "
+                "cannot follow: to LRP that tensor is a constant. Make it from another one (x.new_zeros(...), "
+                "torch.zeros_like(x)), use torch.cat or torch.stack, or a gradient-based interpreter."
+            )
         proxy = super().create_proxy(kind, target, args, kwargs, name, type_expr, proxy_factory_fn)
         values = map_aggregate((tuple(args), dict(kwargs)), _value_of)
         value = vars(proxy)["value"] = self._run(self._value, kind, target, *values)
@@ -209,8 +223,10 @@ class SiteTracer(fx.Tracer):
             return False
         if type(m) in self.own_leaves:
             return True
-        if "forward" in vars(m) or m in self.opened:
+        if "forward" in vars(m) or m in self.opened or _calls_itself(type(m)):
             return False
+        if isinstance(m, nn.modules.conv._ConvNd | nn.Linear):
+            return computes_as_torch(type(m))
         return isinstance(m, LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
@@ -246,13 +262,19 @@ class SiteTracer(fx.Tracer):
         self.found[site] = tuple(item.node for item in values)
 
 
+def _calls_itself(kind: type) -> bool:
+    """Return whether a module's class does more in a call than torch does."""
+    return next(base for base in kind.__mro__ if "__call__" in vars(base)) is not nn.Module
+
+
 def _value_of(value: Any) -> Any:
     return value.value if isinstance(value, Traced) else value
 
 
 def _hooks_change(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Run a module and return whether its hooks change its input or output; others only look, or set weights."""
-    if not (module._forward_pre_hooks or module._forward_hooks):
+    everywhere = global_hooks("_global_forward_pre_hooks") + global_hooks("_global_forward_hooks")
+    if not (module._forward_pre_hooks or module._forward_hooks or everywhere):
         return False
     forward, given, same = module.forward, [*args, *kwargs.values()], []
 

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from advfool.interpreters.tracing.autograd import SecondDerivatives
+from advfool.interpreters.tracing.compilation import without_compilation
 from advfool.interpreters.tracing.failures import forward_failed, no_path, quantised
 from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace
 from advfool.interpreters.tracing.hooks import watched
@@ -197,6 +198,7 @@ def _record(
         stack.enter_context(in_eval_mode(network))
         if sites:
             stack.enter_context(MATH_ATTENTION.selected())
+            stack.enter_context(without_compilation())  # compiled code would not call hooks that are added later
         if readers:  # gradients and relevance need tensors with a history
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(create_graph or bool(sites)))
@@ -207,10 +209,16 @@ def _record(
             activations = {site: [values[node] for node in traced.sites[site]] for site in sites}
             return Recording(network, images, logits, create_graph, activations, traced, values, twice)
         activations: dict[Site, list[Tensor]] = {}
+        given = _own(images, constant)
+        if IMAGES in sites:  # what the caller passes, whatever the network's class does in a call before its hooks
+            activations[IMAGES] = replace.get(IMAGES) or [given]
+            see(activations[IMAGES][0])
+            given = activations[IMAGES][0].clone()  # the network may overwrite its input
         for site in sites:
-            stack.enter_context(watched(network, site, activations, see, replace.get(site)))
+            if site != IMAGES:
+                stack.enter_context(watched(network, site, activations, see, replace.get(site)))
         with mode, forward_failed(network, images):
-            logits = logits_of(_run(network, images, constant), len(images))
+            logits = logits_of(_run(network, given, constant), len(images))
     if missing := [site for site in sites if site not in activations]:
         raise not_used(missing[0].layer)
     return Recording(network, images, logits, create_graph, activations, twice=twice)
@@ -233,7 +241,7 @@ def _run_graph(
         runner = Runner(network, traced, reads, seen, see)
         try:
             with mode, forward_failed(network, images):
-                return traced, runner.values, _run(runner, images, constant)
+                return traced, runner.values, _run(runner, _own(images, constant), constant)
         except OtherPath:
             continue
     raise AdvfoolError(
@@ -246,6 +254,10 @@ def _run(run: nn.Module, images: Tensor, constant: bool) -> Any:
     """Run the network; `constant` detaches its parameters."""
     if constant:
         parameters = {name: parameter.detach() for name, parameter in run.named_parameters()}
-        return functional_call(run, parameters, (images.detach(),))
-    # A site at the images sets requires_grad, so the network gets an alias of the caller's tensor.
-    return run(images if images.requires_grad else images.detach())
+        return functional_call(run, parameters, (images,))
+    return run(images)
+
+
+def _own(images: Tensor, constant: bool) -> Tensor:
+    """Return an alias of the caller's images, as a site at the images sets requires_grad."""
+    return images if images.requires_grad and not constant else images.detach()

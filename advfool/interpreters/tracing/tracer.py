@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from advfool.interpreters.tracing.compilation import without_compilation
 from advfool.interpreters.tracing.failures import forward_failed
 from advfool.interpreters.tracing.graph import OtherPath, Runner, Trace, target_name
 from advfool.interpreters.tracing.in_place import remove_in_place
@@ -97,7 +98,7 @@ def _trace(network: nn.Module, images: Tensor, sites: Collection[Site], leaves: 
     images = images.detach().clone()  # the network may overwrite its input
     tracer = SiteTracer(network, images, sites, leaves, fixed)
     try:
-        with _unchanged(network), values_are_instances():
+        with _unchanged(network), values_are_instances(), without_compilation():
             graph = tracer.trace(Root(network))
     except AdvfoolError:
         raise

@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.transforms import v2
 
 from advfool.interpreters import LRP
-from advfool.interpreters.lrp import AlphaBeta, Composite, Epsilon, Gamma, ZPlus
+from advfool.interpreters.lrp import AlphaBeta, Composite, Epsilon, Gamma, Norm, Sum, ZPlus
 from advfool.interpreters.tracing.recording import record
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.relevance import relative
@@ -27,6 +28,7 @@ def of(*layers):
 
 
 INDEX = torch.arange(7, -1, -1)
+GRID = F.affine_grid(torch.eye(2, 3).double().expand(2, 2, 3), [2, 4, 15, 15], align_corners=True)
 MASK = torch.arange(8) % 3 > 0
 
 # Each operation beside an equivalent one, or several, whose rules are tested elsewhere.
@@ -117,6 +119,25 @@ SAME = {
         lambda s, v: v,
     ),
     "difference": (lambda s, v: v - v.roll(1, 3), lambda s, v: v + -v.roll(1, 3)),
+    "grid": (
+        lambda s, v: F.grid_sample(v, GRID, align_corners=True),
+        lambda s, v: F.interpolate(v, (15, 15), mode="bilinear", align_corners=True),
+    ),
+    "nearest of a grid": (
+        lambda s, v: F.grid_sample(v, GRID[:, ::2, ::2].flip(1), mode="nearest", align_corners=True),
+        lambda s, v: v.flip(2),
+    ),
+    "fractional maximum": (
+        lambda s, v: F.fractional_max_pool2d(v, 2, (4, 4), None, False, torch.zeros(2, 4, 2, dtype=v.dtype)),
+        lambda s, v: v.unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5)),
+    ),
+    "transforms in forward": (
+        lambda s, v: v2.functional.hflip(v2.functional.normalize(v, [0.0] * 4, [2.0] * 4)),
+        lambda s, v: v.flip(3) / 2,
+    ),
+    "blend with a constant": (lambda s, v: torch.lerp(v, torch.ones_like(v), 0.25), lambda s, v: v * 0.75 + 0.25),
+    "split with sizes": (lambda s, v: torch.cat(v.split_with_sizes([1, 3], 1), 1), lambda s, v: v),
+    "difference along a row": (lambda s, v: v.diff(dim=3), lambda s, v: v[..., 1:] - v[..., :-1]),
     "gate": (
         lambda s, v: v * (1 + v.mean((2, 3), keepdim=True).sigmoid()),
         lambda s, v: v * (1 + v.mean((2, 3), keepdim=True).sigmoid().view(2, 4, 1, 1)),
@@ -322,3 +343,48 @@ def test_operations_without_a_sensible_rule_say_what_to_do(name):
     network = Between(lambda s, v: v + getattr(v, name)(*arguments))
     with pytest.raises(AdvfoolError, match=f"no rule for {name} .*interp.rules={{{name}: pass}}.*gradient-based"):
         LRP()(network, IMAGES, 1)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias, self.stride, self.padding)
+
+
+class Doubled(nn.Conv2d):
+    def _conv_forward(self, input, weight, bias):
+        return 2 * super()._conv_forward(input, weight, bias)
+
+
+class Cosine(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, F.normalize(self.weight, dim=1), self.bias)
+
+
+class Called(nn.Conv2d):
+    def __call__(self, x):
+        return 3 * super().__call__(x)
+
+
+@pytest.mark.parametrize("layer", [Standardised(4, 6, 3), Doubled(4, 6, 3), Called(4, 6, 3), Cosine(8, 8)])
+def test_layers_with_a_forward_of_their_own_are_looked_into(layer):
+    ours = Around(layer, 4 if isinstance(layer, nn.Linear) else 6)
+    zero = Composite(Epsilon(1e-13), Epsilon(1e-13), None, Sum(1e-13), Norm(1e-13))
+    images = IMAGES.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(ours(images)[:, 1].sum(), images)
+    expected = (gradient * IMAGES).sum(1)  # LRP-0 of a piecewise linear network
+    torch.testing.assert_close(maps(ours, composite=zero), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("way", ["item", "copy_", "add_"])
+def test_values_written_into_a_constant_are_refused(way):
+    def written(s, v):
+        made = torch.zeros(v.shape, dtype=v.dtype)
+        if way == "item":
+            made[:] = v
+        else:
+            getattr(made, way)(v)
+        return made
+
+    with pytest.raises(AdvfoolError, match="writes computed values into a tensor that it made itself"):
+        LRP()(Between(written), IMAGES, 1)
