@@ -190,7 +190,7 @@ AVERAGE = _kind(
         *_modules("AvgPool#d", "AdaptiveAvgPool#d", "Fold"), F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.fold,
         F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
         torch.mean, "mean", torch.sum, "sum", torch.cumsum, "cumsum",
-        *_methods("nanmean", "nansum", "diff"),
+        *_methods("nanmean", "nansum"),
     },
     "in proportion to the contributions (`average`)",
     "Outputs are sums of inputs.",
