@@ -171,7 +171,7 @@ class SiteTracer(fx.Tracer):
         if (
             kind == "call_method"
             and not isinstance(args[0], fx.Proxy)
-            and (target == "__setitem__" or ends_in_place(target))
+            and (target == "__setitem__" or ends_in_place(str(target)))
         ):
             raise AdvfoolError(
                 f"The forward pass writes computed values into a tensor that it made itself ({target}), which LRP "
