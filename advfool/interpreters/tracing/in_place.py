@@ -97,7 +97,7 @@ def _take_out_of_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
         name = target_name(node)
         in_place = ends_in_place(name)
         if name in ("copy_", "fill_"):
-            node.op, node.target, node.args = "call_function", with_item, (node.args[0], ..., *node.args[1:2])
+            node.op, node.target, node.args = "call_function", with_item, (node.args[0], (), *node.args[1:2])
             return True
         node.target = name.removesuffix("_") if in_place else name
         return in_place
