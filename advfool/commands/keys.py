@@ -29,6 +29,7 @@ Trainer = Annotated[
 AOPC = Annotated[Node, TakenBy("advfool.evaluation.setup.AOPCSettings", given=("seed",))]
 Faithful = Annotated[Node, TakenBy("advfool.evaluation.setup.FaithfulnessSettings", given=("seed",))]
 Nulls = Annotated[Node, TakenBy("advfool.evaluation.setup.NullSettings")]
+Accuracy = Annotated[Node, TakenBy("advfool.evaluation.setup.AccuracySettings")]
 Callbacks = Each("pytorch_lightning.Callback")
 Interpreters = Annotated[Node, Each("advfool.interpreters.Interpreter", shown="evaluate_with: ")]
 Preserve = Annotated[Node, Builds("advfool.training.preserve.Preserve")]
@@ -112,6 +113,7 @@ class RunKeys(NetworkKeys):
     aopc: AOPC
     faithfulness: Faithful
     nulls: Nulls
+    accuracy: Accuracy
 
 
 @dataclass

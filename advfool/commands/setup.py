@@ -16,7 +16,14 @@ from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
 from advfool.data.samples import InputFormat, take
 from advfool.evaluation.assembly import assemble, try_network, with_classes
-from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
+from advfool.evaluation.setup import (
+    AccuracySettings,
+    AOPCSettings,
+    FaithfulnessSettings,
+    NullSettings,
+    Settings,
+    Setup,
+)
 from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models import NetworkSource, find_target_layer
@@ -153,7 +160,8 @@ def settings_from(cfg: DictConfig) -> Settings:
     aopc = AOPCSettings(**plain(cfg.aopc), seed=cfg.seed)
     faithfulness = FaithfulnessSettings(**plain(cfg.faithfulness), seed=cfg.seed)
     nulls = NullSettings(**plain(cfg.nulls))
-    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, faithfulness, nulls, cfg.pictures)
+    accuracy = AccuracySettings(**plain(cfg.accuracy))
+    return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, faithfulness, nulls, cfg.pictures, accuracy)
 
 
 def training_from(cfg: DictConfig) -> Training:

@@ -51,6 +51,11 @@ class Composites(Samples):
     def labels(self) -> Int[Tensor, "n 2"]:
         return torch.tensor(self.classes).expand(self.count, 2)
 
+    def groups(self) -> Int[Tensor, "n 4"]:
+        if self.drawn is None:
+            raise ValueError("Composites that are drawn anew each time (fresh) have no groups.")
+        return self.data.groups()[self.drawn[0]]
+
     def digest(self, indices: Sequence[int] | None = None) -> str:
         if self.drawn is None:
             raise ValueError("Composites that are drawn anew each time (fresh) have no digest.")

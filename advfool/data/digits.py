@@ -102,7 +102,7 @@ class Digits(Samples):
     """Read drawings from memory, a whole batch at once.
 
     Args:
-        tensors: `image` (uint8), `label` and `box` of every drawing.
+        tensors: `image` (uint8), `label` and `box` of every drawing, and `scan`, where drawings share one.
         input: the format of the network's images.
     """
 
@@ -114,6 +114,10 @@ class Digits(Samples):
 
     def labels(self) -> Int[Tensor, "n"]:
         return self.tensors["label"]
+
+    def groups(self) -> Int[Tensor, "n"]:
+        scan = self.tensors.get("scan")
+        return super().groups() if scan is None else scan
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
         content = hashlib.sha256(repr((self.input.mean, self.input.std)).encode())

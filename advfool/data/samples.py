@@ -60,6 +60,14 @@ class Samples(Dataset, ABC):
             indices: positions of the samples to hash; None for all samples.
         """
 
+    def groups(self) -> Int[Tensor, "n *k"]:
+        """Return numbers that say which samples are related: those with an equal number are not independent.
+
+        Drawings of one scan have its number; a composite has a number for each of its images. Here every sample is on
+        its own.
+        """
+        return torch.arange(len(self))
+
     def path(self, index: int) -> str | None:
         """Return the file that a sample was read from, or None if it comes from no file."""
         return None

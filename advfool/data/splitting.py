@@ -4,6 +4,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from advfool.utilities.errors import AdvfoolError
 
@@ -51,6 +53,16 @@ def take_subset(items: list[Item], limit: int | None, how: str, seed: int) -> li
             rank[i] = turn[items[i][1]] = turn.get(items[i][1], -1) + 1
         order.sort(key=rank.__getitem__)  # stable: within a turn the classes stay in random order
     return [items[i] for i in sorted(order[:limit])]
+
+
+def group_numbers(groups: Sequence[Hashable]) -> Int[Tensor, "n"]:
+    """Number the groups of items from 0, in the order in which they appear.
+
+    >>> group_numbers(["b", "a", "b"]).tolist()
+    [0, 1, 0]
+    """
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(group, len(numbers)) for group in groups])
 
 
 def split_groups(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ from advfool.data.items import Items
 from advfool.data.pictures import shown
 from advfool.data.samples import NO_BOX, ImageFormat, Sample, Samples, some_of
 from advfool.data.sources import Source, data_sets_of, items_of
-from advfool.data.splitting import Item, split_groups
+from advfool.data.splitting import Item, group_numbers, split_groups
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, Names, Seed, Workers
@@ -97,7 +97,11 @@ def wrap(
                 f"dataset: expected labels that are indices of classes, got {classes - 1}. Number the classes from 0."
             )
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-    splits = {name: WrappedSamples(items.get(name, items["train"]), positions.get(name), len(names)) for name in SHARES}
+    related = {name: group_numbers([groups[place] for place in places]) for name, places in positions.items()}
+    splits = {
+        name: WrappedSamples(items.get(name, items["train"]), positions.get(name), len(names), related.get(name))
+        for name in SHARES
+    }
     _report_copies(splits)
     return WrappedModule(
         **splits, classes=names, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size, workers=workers
@@ -111,17 +115,28 @@ class WrappedSamples(Samples):
         items: the data set.
         positions: which of its items; None for all.
         classes: number of classes.
+        groups: a number for each of them, the same for related ones; None where all are independent.
     """
 
-    def __init__(self, items: Items, positions: Sequence[int] | None, classes: int) -> None:
+    def __init__(
+        self,
+        items: Items,
+        positions: Sequence[int] | None,
+        classes: int,
+        groups: Int[Tensor, "n"] | None = None,
+    ) -> None:
         self.items, self.classes, self.varies = items, classes, items.varies
         self.positions = list(range(len(items)) if positions is None else positions)
+        self.own_groups = groups
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def labels(self) -> Int[Tensor, "n"]:
         return self._checked(self.items.labels()[self.positions])
+
+    def groups(self) -> Int[Tensor, "n"]:
+        return super().groups() if self.own_groups is None else self.own_groups
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
         chosen = list(range(len(self)) if indices is None else indices)
@@ -233,7 +248,10 @@ class WrappedModule(DataModule):
         Raises:
             AdvfoolError: a label is too large.
         """
-        splits = {name: WrappedSamples(each.items, each.positions, classes) for name, each in self.splits.items()}
+        splits = {
+            name: WrappedSamples(each.items, each.positions, classes, each.own_groups)
+            for name, each in self.splits.items()
+        }
         for each in splits.values():
             each.labels()
         return WrappedModule(

@@ -19,7 +19,7 @@ from advfool.evaluation.faithfulness import faithfulness_columns
 from advfool.evaluation.nulls import Nulls
 from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.evaluation.reach import reach_columns
-from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked
+from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, source_columns, stacked
 from advfool.evaluation.setup import Settings, Setup, Split
 from advfool.metrics import AOPC, METRICS
 from advfool.metrics import functional as metrics
@@ -31,7 +31,7 @@ class Curve(NamedTuple):
 
     Args:
         value: the AOPC, the mean of the curve.
-        interval: its 95 % interval over the images; None for a single image.
+        interval: its 95 % interval over the images, by their sources; None where no two images are independent.
         points: mean fall of the probability after 0, 1, ... replaced regions.
     """
 
@@ -75,6 +75,7 @@ class Comparison(LightningModule):
         curved: indices of the images whose AOPC curves are measured.
         tested: indices of the images on which it is measured whether heatmaps are faithful.
         nulls: judges the controls; None: there are none.
+        split: whose images they are.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class Comparison(LightningModule):
         curved: Int[Tensor, "k"],
         tested: Int[Tensor, "t"],
         nulls: Nulls | None = None,
+        split: Split = "test",
     ) -> None:
         super().__init__()
+        self.split: Split = split
         self.networks = nn.ModuleDict({"original": setup.original.eval(), "manipulated": manipulated.eval()})
         self.setup_of_run, self.measured, self.curved, self.tested = setup, measured, curved, tested
         self.interpreters, self.fooling = list(setup.interpreters.values()), setup.fooling
@@ -96,6 +99,7 @@ class Comparison(LightningModule):
         self.curves: list[AOPC] = []
         if len(curved):
             self._add_curves()
+        self.groups = setup.explained_in(split).groups() if len(curved) else None
         self.modules_of_curves = nn.ModuleList(self.curves)  # so that they follow to the device
         self.rows: tuple[list[Table], list[Table], list[Table]] = ([], [], [])
         self.nulls = nulls
@@ -218,11 +222,15 @@ class Comparison(LightningModule):
             chosen = wanted & is_finite(pair["original"]) & is_finite(pair["manipulated"])
             if chosen.any():
                 images, classes, index = (values[chosen] for values in (batch.image, targets, batch.index))
-                metric.update(self.networks[network], images, classes, found[chosen], index)
+                clusters = None if self.groups is None else self.groups[index.cpu()]
+                metric.update(self.networks[network], images, classes, found[chosen], index, clusters)
 
     def on_test_epoch_end(self) -> None:
         """Gather the rows of all processes, while the metrics are still on the device that these talk through."""
         explained, images, nulls = (gathered(stacked(rows)) for rows in self.rows)
+        explained |= source_columns(self.setup_of_run.explained_in(self.split), explained["index"])
+        if images:
+            images |= source_columns(self.setup_of_run.images_in(self.split), images["index"])
         if self.setup_of_run.composites is None:
             images = explained
             if self.measured is not None:
@@ -245,7 +253,8 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
     if setup.composites is not None:
         explained = setup.explained_in(split)
         tested = _drawn(len(explained), settings)[: settings.faithfulness.images].sort().values
-        comparison = Comparison(setup, manipulated, None, torch.arange(0), tested, _nulls(setup, len(tested), split))
+        controls = _nulls(setup, len(tested), split)
+        comparison = Comparison(setup, manipulated, None, torch.arange(0), tested, controls, split)
         parts: list[Samples | Subset] = [explained, images]
     else:
         total, limit = len(images), settings.fsr_images
@@ -254,7 +263,8 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
         curved, tested = (min(images, count) for images in (settings.aopc.images, settings.faithfulness.images))
         measured = order[:count].sort().values if count < total else None
         first = [order[:some].sort().values for some in (curved, tested)]
-        comparison = Comparison(setup, manipulated, measured, first[0], first[1], _nulls(setup, tested, split))
+        controls = _nulls(setup, tested, split)
+        comparison = Comparison(setup, manipulated, measured, first[0], first[1], controls, split)
         # The images that most is measured on come first: batches are of one kind.
         cuts = [0, *sorted({curved, tested, count}), total]
         ranges = [order[start:end] for start, end in pairwise(cuts)]

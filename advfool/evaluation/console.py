@@ -35,12 +35,23 @@ def print_results(metrics: dict, folder: Path, console: Console | None = None) -
     )
     if "gate" in metrics:
         console.print(gate_line(metrics["gate"], metrics["interp"]))
+    console.print(_judged(metrics), markup=False, soft_wrap=True)
     for classes in list(metrics.get("fsr_by_class", {}).values())[:1]:
         worst = min(classes, key=lambda name: classes[name] or 0.0)
         console.print(f"Least fooled class: {printable(worst)} (FSR {_percent(classes[worst])}).", markup=False)
     pictures = [str(folder / name) for name in PICTURES if (folder / name).exists()]
     if pictures:
         console.print(f"Look at {' and '.join(pictures)}.", markup=False, soft_wrap=True)
+
+
+def _judged(metrics: Mapping) -> str:
+    """Say how the errors have grown and whether the accuracy was kept."""
+    accuracy, ratio = metrics["accuracy"], metrics["accuracy"]["error_ratio"]
+    ends = metrics["ci95"]["accuracy"]["error_ratio"]
+    errors = "The original network makes no errors" if ratio is None else f"{ratio:.2f} times the original's errors"
+    interval = f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
+    margin = f"{100 * accuracy['margin']:g} points may be lost"
+    return f"{errors}{interval}. Accuracy {accuracy['verdict']}: {margin}."
 
 
 def _accuracy(metrics: dict) -> Table:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, distributed
 
+from advfool.data.samples import Samples
 from advfool.evaluation.paired import PAIR
 from advfool.metrics import functional as metrics
 
@@ -32,6 +33,20 @@ def one_column_each(columns: Table) -> Table:
         for c, which in enumerate(PAIR)
     }
     return single | pairs
+
+
+def source_columns(samples: Samples, index: Int[Tensor, "n"]) -> Table:
+    """Make the column `source`, or several: `source/1` and so on; images with an equal number are dependent."""
+    groups = samples.groups()[index]
+    if groups.dim() == 1:
+        return {"source": groups}
+    return {f"source/{place}": column for place, column in enumerate(groups.unbind(1), start=1)}
+
+
+def clusters_of(table: Table) -> Int[Tensor, "n k"] | None:
+    """Return the sources of each row; None where the table has no such columns."""
+    columns = [values for name, values in table.items() if name.partition("/")[0] == "source"]
+    return torch.stack(columns, dim=1) if columns else None
 
 
 def stacked(rows: list[Table]) -> Table:

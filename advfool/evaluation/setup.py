@@ -16,7 +16,7 @@ from advfool.metrics.functional.faithfulness import check_replaced, region_of
 from advfool.metrics.functional.regions import Replacement
 from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Count, Names, Seed, Size
+from advfool.utilities.kinds import Count, Names, Seed, Share, Size
 
 Split = Literal["selection", "test"]  # what choices are made on, and what is measured once, at the end
 Control = Literal[
@@ -73,6 +73,20 @@ class AOPCSettings:
                 f"aopc.steps={self.steps}: an image of {height}x{width} has {cells} regions of {self.region}x"
                 f"{self.region}. Use fewer steps or smaller regions (aopc.region=...)."
             )
+
+
+@dataclass(frozen=True)
+class AccuracySettings:
+    """How the accuracy of the manipulated network is judged.
+
+    Args:
+        margin: the accuracy counts as kept where the 95 % interval of its drop lies below; as a fraction of 1.
+    """
+
+    margin: Share = 0.01
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,7 @@ class Settings:
         faithfulness: how it is measured whether heatmaps are faithful.
         nulls: which controls are computed.
         pictures: test images that heatmaps.png shows; 0: no pictures.
+        accuracy: how the accuracy is judged.
 
     Raises:
         AdvfoolError: a value is out of range.
@@ -150,6 +165,7 @@ class Settings:
     faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
     nulls: NullSettings = field(default_factory=NullSettings)
     pictures: Size = 8
+    accuracy: AccuracySettings = field(default_factory=AccuracySettings)
 
     def __post_init__(self) -> None:
         check_fields(self)

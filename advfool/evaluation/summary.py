@@ -10,9 +10,16 @@ from advfool.evaluation.comparison import Results, similarities
 from advfool.evaluation.controls import NEGATIVE, POSITIVE
 from advfool.evaluation.paired import NETWORKS, PAIR
 from advfool.evaluation.reach import reach_rates
-from advfool.evaluation.rows import Table
+from advfool.evaluation.rows import Table, clusters_of
 from advfool.evaluation.setup import Setup
-from advfool.metrics.functional import bootstrap_interval, is_fooled, paired_interval
+from advfool.metrics.functional import (
+    accuracy_verdict,
+    bootstrap_interval,
+    drop_interval,
+    error_ratio,
+    is_fooled,
+    rule_of_three,
+)
 
 Place = tuple[str, ...]  # of a rate in metrics.json
 TOP = 5  # classes of a top-5 accuracy: of no more classes it is always 1
@@ -28,28 +35,41 @@ def summarise(results: Results, setup: Setup) -> dict:
 
     Returns:
         what metrics.json holds: rates as fractions of 1 and, under `ci95` at the same place, their bootstrap intervals
-        over the images. `accuracy.drop.top1` is the original's accuracy less the manipulated network's on the same
-        images, with its paired 95 % interval.
+        over the images, which draw whole sources (scans, photos). `accuracy.drop.top1` is the original's accuracy less
+        the manipulated network's on the same images, with its paired 95 % interval.
     """
     images, explained, seed = results.images, results.explained, setup.settings.seed
     result: dict = {}
+    _put(result, _of_networks(images, setup), seed, clusters_of(images))
     of_maps = dict(_of_maps(explained, setup)) | dict(_of_deception(explained, setup)) | _of_reach(explained, setup)
-    for rates in (_of_networks(images, setup), of_maps):
-        _put(result, rates, seed)
-    drop, interval = paired_interval(images["top1/original"], images["top1/manipulated"])
-    result["accuracy"]["drop"] = {"top1": drop, "ci95": list(interval) if interval else None}
+    _put(result, of_maps, seed, clusters_of(explained))
+    _judge_accuracy(result, images, setup.settings.accuracy.margin)
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
     result |= _counts(explained, setup)
     if results.nulls:
         _put(result, dict(_of_nulls(results.nulls, setup)), seed)
         result |= _highest_null(result["nulls"])
     if setup.pair is None:
-        _put(result, _by_class(explained, setup), seed)
+        _put(result, _by_class(explained, setup), seed, clusters_of(explained))
     for (interp, network, source), curve in results.aopc.items():
         for key, value in (("aopc", curve.value), ("ci95", curve.interval)):
             place = result.setdefault(key, {}) if key == "aopc" else result[key].setdefault("aopc", {})
             place.setdefault(interp or "random", {}).setdefault(network, {})[source] = value
     return result | _description(setup)
+
+
+def _judge_accuracy(result: dict, images: Table, margin: float) -> None:
+    """Put the drop of top-1 accuracy, the ratio of errors and the verdict at their places."""
+    right = [images[f"top1/{name}"] for name in NETWORKS]
+    drop, interval = drop_interval(right[0], right[1], clusters_of(images))
+    ratio, ends = error_ratio(right[0], right[1], clusters_of(images))
+    result["accuracy"] |= {
+        "drop": {"top1": drop, "ci95": list(interval) if interval else None},
+        "error_ratio": ratio,
+        "margin": margin,
+        "verdict": accuracy_verdict(interval, margin),
+    }
+    result["ci95"]["accuracy"]["error_ratio"] = list(ends) if ends else None
 
 
 def _description(setup: Setup) -> dict:
@@ -197,21 +217,34 @@ def _by_class(explained: Table, setup: Setup) -> dict[Place, Tensor]:
     return columns
 
 
-def _put(result: dict, columns: dict[Place, Tensor], seed: int) -> None:
+def _put(result: dict, columns: dict[Place, Tensor], seed: int, clusters: Tensor | None = None) -> None:
     """Put the means and intervals of the columns (all of the same images) at their places."""
-    parts = torch.stack([c.double() for c in columns.values()], dim=1).split(AT_A_TIME, dim=1)
-    lows, highs = (
-        torch.cat(ends).tolist() for ends in zip(*(bootstrap_interval(p, seed=seed) for p in parts), strict=True)
-    )
-    for (path, values), low, high in zip(columns.items(), lows, highs, strict=True):
-        defined = low == low and high == high
-        for place, value in (
-            (result, _mean(values)),
-            (result.setdefault("ci95", {}), [low, high] if defined else None),
-        ):
+    for (path, values), interval in zip(columns.items(), _intervals(columns, seed, clusters), strict=True):
+        for place, value in ((result, _mean(values)), (result.setdefault("ci95", {}), interval)):
             for key in path[:-1]:
                 place = place.setdefault(key, {})
             place[path[-1]] = value
+
+
+def _intervals(columns: dict[Place, Tensor], seed: int, clusters: Tensor | None) -> Iterator[list[float] | None]:
+    """Yield the bootstrap interval of each column; that of a rate of 0 or 1 is as wide as the rule of three says."""
+    parts = torch.stack([c.double() for c in columns.values()], dim=1).split(AT_A_TIME, dim=1)
+    for part in parts:
+        lows, highs = bootstrap_interval(part, seed=seed, clusters=clusters)
+        for values, low, high in zip(part.unbind(1), lows.tolist(), highs.tolist(), strict=True):
+            if low != low or high != high:
+                yield None
+            elif low == high and low in (0, 1) and bool(((values == low) | values.isnan()).all()):
+                unseen = rule_of_three(_sources(values, clusters))
+                yield [0.0, unseen] if low == 0 else [1 - unseen, 1.0]
+            else:
+                yield [low, high]
+
+
+def _sources(values: Tensor, clusters: Tensor | None) -> float:
+    """Count the sources of the images with a value, divided among the sources of one image."""
+    known = ~values.isnan()
+    return known.sum().item() if clusters is None else len(clusters[known].unique()) / clusters.shape[1]
 
 
 def _mean(values: Tensor) -> float | None:

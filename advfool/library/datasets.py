@@ -143,6 +143,9 @@ class _Labelled(Samples):
     def labels(self) -> Int[Tensor, "n"]:
         return self.own
 
+    def groups(self) -> Int[Tensor, "n *k"]:
+        return self.samples.groups()
+
     def digest(self, indices: Sequence[int] | None = None) -> str:
         labels = self.own if indices is None else self.own[list(indices)]
         return f"{self.samples.digest(indices)} {labels.tolist()}"

@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from advfool.metrics import functional
 from advfool.metrics.functional.regions import Order, PixelRange, Replacement
 from advfool.utilities.checking import checked
 from advfool.utilities.classes import Targets
 from advfool.utilities.kinds import Count, Seed, Size
-
-_NORMAL_95 = 1.96  # standard deviations
 
 
 class AOPC(Metric):
@@ -38,8 +37,9 @@ class AOPC(Metric):
     higher_is_better = True
 
     curves: Tensor
-    squares: Tensor
     count: Tensor
+    values: list[Tensor]
+    groups: list[Tensor]
 
     @checked
     def __init__(
@@ -53,6 +53,7 @@ class AOPC(Metric):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        self.set_dtype(torch.float64)  # also of the lists, where a process saw no image
         self.settings: dict[str, Any] = {
             "steps": steps,
             "region": region,
@@ -62,8 +63,9 @@ class AOPC(Metric):
             "pixel_range": pixel_range,
         }
         self.add_state("curves", torch.zeros(steps + 1, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("squares", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("values", [], dist_reduce_fx="cat")  # of each image
+        self.add_state("groups", [], dist_reduce_fx="cat")  # the cluster of each image, or -1
 
     def update(
         self,
@@ -72,11 +74,14 @@ class AOPC(Metric):
         targets: Targets,
         heatmaps: Float[Tensor, "_ h w"],
         index: Int[Tensor, "_"] | None = None,
+        clusters: Int[Tensor, "_"] | None = None,
     ) -> None:
         curves = functional.aopc(model, images, targets, heatmaps, index=index, **self.settings)
         self.curves += curves.sum(dim=0)
-        self.squares += functional.aopc_value(curves).square().sum()
         self.count += len(curves)
+        self.values.append(functional.aopc_value(curves).double())
+        own = torch.full((len(curves),), -1) if clusters is None else clusters
+        self.groups.append(own.double().to(curves.device))  # whole numbers
 
     def compute(self) -> Float[Tensor, ""]:
         return (self.curves / self.count).mean()
@@ -87,13 +92,22 @@ class AOPC(Metric):
             return self.curves / self.count
 
     def interval(self) -> Float[Tensor, "2"]:
-        """Return (low, high), the normal 95 % interval of the AOPC over the images; NaN for fewer than two."""
+        """Return (low, high), the 95 % interval of the AOPC over the images; NaN where no two are independent.
+
+        It is the normal interval or, where `update` was given clusters (a whole number from 0 for each image, the same
+        for those that are dependent), that of `mean_interval` by clusters.
+        """
         with self._of_all_processes():
-            mean = (self.curves / self.count).mean()
-            variance = ((self.squares - self.count * mean**2) / (self.count - 1)).clamp(min=0)
-            margin = _NORMAL_95 * (variance / self.count).sqrt()
-            margin = torch.where(self.count < 2, torch.nan, margin)
-            return torch.stack([mean - margin, mean + margin])
+            values, groups = (
+                dim_zero_cat(state) if len(state) else torch.zeros(0) for state in (self.values, self.groups)
+            )
+            clusters = None
+            if (groups >= 0).any():
+                alone = groups < 0
+                clusters = groups.long()
+                clusters[alone] = -1 - torch.arange(int(alone.sum()), device=clusters.device)
+            found = functional.mean_interval(values, clusters)
+        return torch.tensor(found or (torch.nan, torch.nan), dtype=torch.float64)
 
     @contextmanager
     def _of_all_processes(self) -> Iterator[None]:

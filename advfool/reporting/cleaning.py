@@ -7,6 +7,7 @@ from typing import Any
 from advfool.reporting.settings import finite
 from advfool.utilities.text import clean_texts, printable
 
+VERDICTS = ("kept", "lost", "not shown")
 NAMED = ("model", "fooling", "interp")  # keys of a configuration that have a name
 
 
@@ -43,8 +44,17 @@ def clean_metrics(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
         parts = found.get(key)
         if parts is not None:
             parts = parts if isinstance(parts, Mapping) else {}
-            found[key] = {name: part for name, part in parts.items() if isinstance(part, Mapping)}
+            found[key] = {
+                name: part for name, part in parts.items() if isinstance(part, Mapping) or _plain(key, name, part)
+            }
     return found
+
+
+def _plain(key: str, name: str, value: object) -> bool:
+    """Tell whether a value that is no group of numbers belongs at this place."""
+    if (key, name) == ("accuracy", "verdict"):
+        return value in VERDICTS
+    return key == "accuracy" and name in ("error_ratio", "margin") and finite(value) is not None
 
 
 def _rate(rate: object) -> float | int | dict[str, float | int | None] | None:

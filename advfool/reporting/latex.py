@@ -8,7 +8,7 @@ from advfool.reporting.paper.tables import Cell, PaperTable
 from advfool.reporting.rows import Row
 
 HEAD = r"""% Written by python -m advfool.report. In the preamble: \usepackage{booktabs,graphicx}
-% Each cell: our number {\scriptsize [95 % interval over the runs]} / the published number."""
+% Each cell: our number {\scriptsize [95 % interval over the runs; over the images]} / the published number."""
 
 
 def latex_tables(rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
@@ -53,10 +53,13 @@ def _networks(table: PaperTable, labels: int) -> str:
 
 def _cell(cell: Cell) -> str:
     ours = wording.latex(wording.number(cell.ours))
-    if cell.interval:
-        low, high = (wording.latex(wording.number(end)) for end in cell.interval)
-        ours += rf" {{\scriptsize [{low}, {high}]}}"
+    if cell.interval or cell.images:
+        ours += rf" {{\scriptsize [{_ends(cell.interval)}; {_ends(cell.images)}]}}"
     return ours if cell.reported is None else f"{ours} / {wording.latex(wording.number(cell.reported))}"
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "--" if interval is None else ", ".join(wording.latex(wording.number(end)) for end in interval)
 
 
 def _transfer(rows: Sequence[Row]) -> list[str]:

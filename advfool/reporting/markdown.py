@@ -91,14 +91,21 @@ def _published(table: PaperTable) -> Lines:
     words = {label: wording.markdown(wording.word(label)) for row in table.rows for label in row.labels}
     lines = [[*(words[label] for label in row.labels), *map(_cell, row.cells)] for row in table.rows]
     title = f"## {wording.word(table.name)}. {wording.markdown(table.title)} ({wording.markdown(table.unit)})"
-    note = "Our numbers (95 % interval over the seeds); the published numbers in italics."
+    note = (
+        "Our numbers, means over the runs; 95 % intervals over the runs (by t, of three or more) and, apart from them, "
+        "over the images; the published numbers in italics."
+    )
     return [title, "", note, "", *_table(heads, lines, len(table.heads))]
 
 
 def _cell(cell: Cell) -> str:
     parts = [wording.number(cell.ours)] if cell.ours is not None else []
-    if cell.ours is not None and cell.interval:
-        parts.append(f"({wording.interval(*cell.interval)})")
+    known = [
+        f"{name} {wording.interval(*ends)}"
+        for name, ends in (("runs", cell.interval), ("images", cell.images))
+        if cell.ours is not None and ends
+    ]
+    parts += [f"({'; '.join(known)})"] if known else []
     if cell.reported is not None:
         parts.append(f"*{wording.number(cell.reported)}*")
     return " ".join(parts)
@@ -106,7 +113,7 @@ def _cell(cell: Cell) -> str:
 
 def _runs(views: Sequence[RunView]) -> Lines:
     heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "FSR rearranged (%)"]
-    heads += ["top-1 drop (points)", "degenerate (%)", "state"]
+    heads += ["top-1 drop (points)", "errors, times", "accuracy", "degenerate (%)", "state"]
     lines = []
     for view in views:
         row = view.row
@@ -119,11 +126,18 @@ def _runs(views: Sequence[RunView]) -> Lines:
                 _with_interval(row, "fsr", 1),
                 "" if row.get("fsr_rearranged") is None else wording.reach(row["fsr_rearranged"]),
                 _with_interval(row, "accuracy_drop_top1", 2),
+                _ratio(row),
+                wording.markdown(row.get("accuracy_verdict") or ""),
                 wording.percent(row.get("degenerate"), none=""),
                 view.run.state,
             ]
         )
     return ["## Runs", "", "95 % intervals over the images in brackets.", "", *_table(heads, lines, 4)]
+
+
+def _ratio(row: Row) -> str:
+    ends = wording.interval(row.get("accuracy_error_ratio_low"), row.get("accuracy_error_ratio_high"), 2)
+    return wording.number(row.get("accuracy_error_ratio"), 2, none="") + (f" ({ends})" if ends else "")
 
 
 def _with_interval(row: Row, name: str, digits: int) -> str:

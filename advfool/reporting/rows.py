@@ -89,7 +89,10 @@ def columns_of(metrics: Mapping[str, Any], interp: str) -> Row:
             columns |= _flat(key, value, metrics, interp)
             interval = (metrics.get("ci95") or {}).get(key)
             columns |= _flat(key, interval, metrics, interp)
-    return columns | _means_of_pairs(columns)
+    accuracy = metrics.get("accuracy")
+    verdict = accuracy.get("verdict") if isinstance(accuracy, Mapping) else None
+    said: Row = {"accuracy_verdict": verdict} if isinstance(verdict, str) else {}
+    return columns | said | _means_of_pairs(columns)
 
 
 def _means_of_pairs(columns: Row) -> Row:

@@ -142,6 +142,14 @@ def test_images_without_labels(given):
     assert (labels == 0).all()
 
 
+def test_groups_and_scans_are_known_to_the_samples():
+    images, groups = torch.rand(20, 1, 8, 8), [f"patient {i // 2}" for i in range(20)]
+    test = wrap((images, torch.arange(20) % 3), groups=groups).test()
+    assert len(test.groups()) == len(test) == 2 * len(test.groups().unique())
+    alone = wrap((images, torch.arange(20) % 3)).with_classes(3).test()
+    assert len(alone.groups().unique()) == len(alone)
+
+
 def test_groups_stay_together_and_given_sets_are_taken():
     groups = torch.arange(N) // 4
     images = groups[:, None, None, None].float().expand(N, 1, 8, 8)

@@ -46,6 +46,10 @@ def test_summary_of_a_table_worked_out_by_hand(tmp_path, capsys):
     assert result["accuracy"]["original"]["top1"] == pytest.approx(5 / 6)
     assert result["accuracy"]["manipulated"]["top1"] == pytest.approx(4 / 6)
     assert result["accuracy"]["drop"]["top1"] == pytest.approx(1 / 6)
+    assert result["accuracy"]["error_ratio"] == 2
+    assert (result["accuracy"]["verdict"], result["accuracy"]["margin"]) == ("not shown", 0.01)
+    low, high = result["ci95"]["accuracy"]["error_ratio"]
+    assert low < 2 < high
     assert result["agreement"] == pytest.approx(5 / 6)
     assert result["kl"] == pytest.approx(0.5)
     assert (result["n_images"], result["n_images_fsr"]) == (6, 5)
@@ -64,5 +68,28 @@ def test_summary_of_a_table_worked_out_by_hand(tmp_path, capsys):
     run = {"model": "m", "interp": "gradcam", "fooling": "location", "steps": 1, "train_seconds": 2.0}
     print_results(result | run, tmp_path)
     printed = capsys.readouterr().out
-    for text in ("60.0 %", "83.3 %", "Top-1 drop 16.67 points", "Least fooled class: a (FSR 50.0 %)"):
+    for text in (
+        "60.0 %",
+        "83.3 %",
+        "Top-1 drop 16.67 points",
+        "Least fooled class: a (FSR 50.0 %)",
+        "Accuracy not shown",
+    ):
         assert text in printed
+
+
+def test_intervals_draw_sources_and_a_rate_of_one_has_a_width(tmp_path):
+    data = Classes(3)
+    network, layer = build_tiny("resnet_tiny")
+    setup = make_setup(network, GradCAM(layer, name="gradcam"), Location(name="location"), data)
+    alone = summarise(Results(explained(), images()), setup)["ci95"]
+    related = images() | {"source": torch.tensor([4, 4, 7, 7, 7, 9])}
+    found = summarise(Results(explained(), related), setup)["ci95"]
+    assert found["accuracy"]["original"]["top5"] == pytest.approx([1 - (1 - 0.05 ** (1 / 3)), 1])
+    assert alone["accuracy"]["original"]["top5"] == pytest.approx([1 - (1 - 0.05 ** (1 / 6)), 1])
+    assert found["fsr"] == alone["fsr"]
+    assert found["agreement"] != alone["agreement"]
+    nothing = related | {"source": torch.zeros(6).long()}
+    metrics = summarise(Results(explained(), nothing), setup)
+    assert metrics["accuracy"]["drop"]["ci95"] is None
+    assert metrics["ci95"]["agreement"] is None

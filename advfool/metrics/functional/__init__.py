@@ -1,10 +1,11 @@
 """Metrics as pure functions: one value for each image, and the rates and intervals over images."""
 
+from advfool.metrics.functional.accuracy import accuracy_verdict, drop_interval, error_ratio, rule_of_three
 from advfool.metrics.functional.checks import BadMaps
 from advfool.metrics.functional.deception import deceived, deceptive_rate, misdirected, predicts
 from advfool.metrics.functional.faithfulness import Faithfulness, faithfulness
 from advfool.metrics.functional.flipping import aopc, aopc_of_images, aopc_value
-from advfool.metrics.functional.intervals import bootstrap_interval, paired_interval
+from advfool.metrics.functional.intervals import bootstrap_interval, mean_interval, paired_interval
 from advfool.metrics.functional.localisation import mass_inside, points_into
 from advfool.metrics.functional.predictions import kl_divergence, prediction_agreement, top_k_correct
 from advfool.metrics.functional.rates import fooling_success_rate, is_fooled
@@ -14,6 +15,7 @@ from advfool.metrics.functional.similarity import cosine, pearson, spearman, ssi
 __all__ = [
     "BadMaps",
     "Faithfulness",
+    "accuracy_verdict",
     "aopc",
     "aopc_of_images",
     "aopc_value",
@@ -21,12 +23,15 @@ __all__ = [
     "cosine",
     "deceived",
     "deceptive_rate",
+    "drop_interval",
+    "error_ratio",
     "faithfulness",
     "fooling_success_rate",
     "is_fooled",
     "kl_divergence",
     "mass_inside",
     "mass_on_region",
+    "mean_interval",
     "misdirected",
     "paired_interval",
     "pearson",
@@ -34,6 +39,7 @@ __all__ = [
     "prediction_agreement",
     "predicts",
     "rearranged_loss",
+    "rule_of_three",
     "spearman",
     "ssim",
     "top_k_correct",

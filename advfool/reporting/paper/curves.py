@@ -13,8 +13,12 @@ from torch.utils.data import Subset
 from advfool.data.samples import some_of
 from advfool.evaluation.noise import noise_curve
 from advfool.evaluation.paired import NETWORKS, record_pair
+from advfool.metrics.functional import mean_interval
+from advfool.metrics.functional.clusters import numbered, spread_of_mean, standard_errors
 from advfool.metrics.functional.flipping import aopc
+from advfool.reporting import wording
 from advfool.reporting.paper.networks import measured_once, open_run, settings_name
+from advfool.reporting.paper.tables import mean_and_interval
 from advfool.reporting.runs import Run
 from advfool.utilities.plotting import COLOURS, curve_label, finish, new_figure, save_figure
 
@@ -32,27 +36,37 @@ def aopc_curves(runs: Sequence[Run], images: int, **settings: Any) -> dict[str, 
 
     Returns:
         under `curves`, by network and by whose heatmap gives the order: the mean curve over images and runs, its 95 %
-        interval, and the AOPC.
+        interval over the images (by their sources), the AOPC, and its intervals over the images and over the runs (by
+        t, of three or more).
 
     Source: Heo et al. 2019, Figure 4(a).
     """
-    name = settings_name("aopc", images=images, **settings)
+    name = settings_name("aopc-sources", images=images, **settings)
     found = [measured_once(run.folder / name, lambda run=run: _aopc(run, images, **settings)) for run in runs]
     curves: dict[str, dict[str, Any]] = {}
     for network in NETWORKS:
         for source in SOURCES:
             of_runs = [each[f"{network}/{source}"] for each in found]  # (images, steps + 1)
             points = torch.stack(of_runs).mean(dim=0).numpy()
-            mean, reach = points.mean(axis=0), 1.96 * points.std(axis=0, ddof=1) / len(points) ** 0.5
+            mean, reach = points.mean(axis=0), _reach(points, found[0]["source"])
             values = [each.mean().item() for each in of_runs]
+            over_runs = mean_and_interval([100 * value for value in values], least=-100)[1]
             curves.setdefault(network, {})[source] = {
                 "aopc": float(np.mean(values)),
                 "aopc_of_runs": values,
+                "aopc_over_images": mean_interval(torch.from_numpy(points.mean(axis=1)), found[0]["source"]),
+                "aopc_over_runs": over_runs and [end / 100 for end in over_runs],
                 "curve": mean.tolist(),
                 "low": (mean - reach).tolist(),
                 "high": (mean + reach).tolist(),
             }
-    return {"images": images, **settings, "curves": curves}
+    return {"images": images, "runs": len(runs), **settings, "curves": curves}
+
+
+def _reach(points: np.ndarray, source: Tensor) -> np.ndarray:
+    """Compute half the width of the 95 % interval over the images, at each step."""
+    spread = spread_of_mean(points, numbered(source, len(points)))
+    return np.nan_to_num(standard_errors(spread.shared, 0.95) * np.sqrt(spread.variance))
 
 
 def draw_aopc(path: Path, result: Mapping[str, Any]) -> None:
@@ -72,7 +86,8 @@ def draw_aopc(path: Path, result: Mapping[str, Any]) -> None:
             steps = np.arange(len(curve["curve"]))
             axis.fill_between(steps, curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     axis.set(xlabel="regions replaced", ylabel="mean decrease of the class's probability")
-    axis.set_title(f"{result['images']} images, 95 % bands; AOPC in the legend", fontsize=9)
+    means = f"means of {wording.plural(result['runs'], 'run')}; AOPC in the legend"
+    axis.set_title(f"{means}\nbands: 95 % intervals over {result['images']} images, not over runs", fontsize=9)
     finish(axis)
     save_figure(figure, path)
 
@@ -85,7 +100,8 @@ def _aopc(run: Run, images: int, **settings: Any) -> dict[str, Tensor]:
     pixel_range = setup.data.input.pixel_range()
     curves: dict[str, list[Tensor]] = {}
     test = setup.data.test()
-    loader = setup.data.in_order(Subset(test, some_of(len(test), images)))
+    chosen = some_of(len(test), images)
+    loader = setup.data.in_order(Subset(test, chosen))
     for batch in track(loader, f"AOPC of {run.name}"):
         batch = type(batch)(*(values.to(device) for values in batch))
         pair = record_pair(networks, batch.image, batch.label, [setup.trained], run.config["target"])
@@ -97,7 +113,7 @@ def _aopc(run: Run, images: int, **settings: Any) -> dict[str, Tensor]:
                 options = {"order": order, "index": batch.index, "pixel_range": pixel_range, **settings}
                 curve = aopc(network, batch.image, pair.targets, found, **options)
                 curves.setdefault(f"{name}/{source}", []).append(curve.cpu())
-    return {name: torch.cat(found) for name, found in curves.items()}
+    return {name: torch.cat(found) for name, found in curves.items()} | {"source": test.groups()[chosen]}
 
 
 def noise(runs: Sequence[Run], levels: Sequence[float], draws: int, images: int | None = None) -> dict[str, Any]:
@@ -142,6 +158,8 @@ def draw_noise(path: Path, result: Mapping[str, Any]) -> None:
         axis.set(xlabel="noise, in standard deviations of each tensor", ylabel=title, ylim=(-0.03, 1.03))
         axis.grid(alpha=0.3)
     axes[0].legend()
+    over = f"{wording.plural(result['runs'], 'run')} with {wording.plural(result['draws'], 'draw')} of the noise each"
+    figure.suptitle(f"lines: means; bands: lowest to highest of {over}", fontsize=9)
     save_figure(figure, path)
 
 

@@ -8,13 +8,15 @@ from scipy import stats
 
 from advfool.reporting.paper.reported import FAMILIES, reported_value
 from advfool.reporting.runs import Run
-from advfool.reporting.settings import of_usual_setting
+from advfool.reporting.settings import finite, of_usual_setting
+from advfool.utilities.files import value_at
 
 PASSIVE = ("location", "topk", "center_mass")
 TRAINED = ("lrp_t", "gradcam")
 NO_LABEL = "-"
 Interval = tuple[float, float]
-Value = Callable[[Run, tuple[str, ...], str], float | None]  # of a run, by the labels of a row and a column
+Path = tuple[str, ...]  # of a rate in metrics.json
+Value = Callable[[Run, tuple[str, ...], str], Path | None]  # where a run has it, by the labels of a row and a column
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Cell:
 
     Args:
         ours: the mean over the runs.
-        interval: its 95 % interval over the runs.
+        interval: its 95 % interval over the runs; None for fewer than three.
+        images: its 95 % interval over the images, for these runs: the means of the runs' lower and of their upper ends.
+            It has nothing of the differences between the runs.
         reported: the number that the paper reports.
         runs: the names of the runs.
         values: the numbers of the runs.
@@ -34,6 +38,7 @@ class Cell:
     reported: float | None = None
     runs: tuple[str, ...] = ()
     values: tuple[float, ...] = ()
+    images: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,8 @@ def table1(runs: Sequence[Run]) -> PaperTable:
     rows = [(fooling, interp) for fooling in PASSIVE for interp in TRAINED]
     chosen = of_the_paper(runs, PASSIVE)
 
-    def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
-        rate = run.fsr(column)
-        return rate if isinstance(rate, int | float) and (run.fooling, run.interp) == labels else None
+    def value(run: Run, labels: tuple[str, ...], column: str) -> Path | None:
+        return ("fsr", column) if (run.fooling, run.interp) == labels else None
 
     heads = ("fooling", "trained with")
     return _table("table1", title, heads, chosen, ("gradcam", "lrp_t", "simplegrad_t"), rows, value)
@@ -99,9 +103,8 @@ def table2(runs: Sequence[Run]) -> PaperTable:
     title = "Active fooling: FSR by class, the interpreter trained with (rows) and evaluated with (columns)"
     rows = [(interp, which) for interp in TRAINED for which in ("c1", "c2")]
 
-    def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
-        rates = run.fsr(column)
-        return rates.get(labels[1]) if isinstance(rates, dict) and run.interp == labels[0] else None
+    def value(run: Run, labels: tuple[str, ...], column: str) -> Path | None:
+        return ("fsr", column, labels[1]) if run.interp == labels[0] else None
 
     chosen = of_the_paper(runs, ("active",))
     return _table("table2", title, ("trained with", "class"), chosen, ("gradcam", "lrp_t", "lrp"), rows, value)
@@ -112,10 +115,10 @@ def table3(runs: Sequence[Run]) -> PaperTable:
     rows = [("original", NO_LABEL)]
     rows += [(fooling, interp) for fooling in (*PASSIVE, "active") for interp in TRAINED]
 
-    def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
+    def value(run: Run, labels: tuple[str, ...], column: str) -> Path | None:
         if labels[0] == "original":
-            return run.results["accuracy"]["original"][column]
-        return run.results["accuracy"]["manipulated"][column] if (run.fooling, run.interp) == labels else None
+            return "accuracy", "original", column
+        return ("accuracy", "manipulated", column) if (run.fooling, run.interp) == labels else None
 
     chosen = of_the_paper(runs, (*PASSIVE, "active"))
     title = "Accuracy of the original and the manipulated networks"
@@ -126,10 +129,10 @@ def table5(runs: Sequence[Run]) -> PaperTable:
     """Make Table 5: the top-5 accuracy on the two classes that active fooling swaps, and the top-1 beside it."""
     rows = [("original",), *((interp,) for interp in TRAINED)]
 
-    def value(run: Run, labels: tuple[str, ...], column: str) -> float | None:
+    def value(run: Run, labels: tuple[str, ...], column: str) -> Path | None:
         network = "original" if labels[0] == "original" else "manipulated"
         of_this_row = network == "original" or run.interp == labels[0]
-        return run.results["accuracy"][network].get(column) if of_this_row else None
+        return ("accuracy", network, column) if of_this_row else None
 
     chosen = of_the_paper(runs, ("active",))
     title = (
@@ -186,13 +189,13 @@ def mean_and_interval(values: Sequence[float], least: float = 0, most: float = 1
         most: the highest possible value, which limits the interval.
 
     Returns:
-        the mean and its interval; None in place of the interval of a single run.
+        the mean and its interval; None in place of the interval of fewer than three runs.
 
     >>> mean_and_interval([90, 92, 94])
     (92.0, (87.03, 96.97))
     """
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 3:
         return mean, None
     reach = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
     return mean, (round(max(mean - reach, least), 2), round(min(mean + reach, most), 2))
@@ -212,21 +215,36 @@ def _table(
     for labels in rows:
         cells = []
         for model, kind in columns:
-            found = [(run, value(run, labels, kind)) for run in runs if run.model == model]
-            found = [(run, 100 * number) for run, number in found if number is not None]
+            places = [(run, value(run, labels, kind)) for run in runs if run.model == model]
+            found = [(run, place) for run, place in places if place and _number(run, place) is not None]
             if labels[0] == "original":  # one network, however often it was manipulated
-                found = list({run.results.get("original_sha256"): (run, number) for run, number in found}.values())
+                found = list({run.results.get("original_sha256"): (run, place) for run, place in found}.values())
             cells.append(_cell_of(found, reported_value(name, labels, model, kind)))
         lines.append(TableRow(labels, tuple(cells)))
     return PaperTable(name, title, "%", heads, columns, tuple(lines))
 
 
-def _cell_of(found: Sequence[tuple[Run, float]], reported: float | None) -> Cell:
+def _cell_of(found: Sequence[tuple[Run, Path]], reported: float | None) -> Cell:
     if not found:
         return Cell(reported=reported)
-    values = tuple(number for _, number in found)
+    values = tuple(100 * _number(run, place) for run, place in found)  # type: ignore[operator] (known to be numbers)
     mean, interval = mean_and_interval(values)
-    return Cell(mean, interval, reported, tuple(run.name for run, _ in found), values)
+    images = _over_images([value_at(run.results, ("ci95", *place)) for run, place in found])
+    return Cell(mean, interval, reported, tuple(run.name for run, _ in found), values, images)
+
+
+def _number(run: Run, place: Path) -> float | None:
+    return finite(value_at(run.results, place))
+
+
+def _over_images(intervals: Sequence[object]) -> Interval | None:
+    """Average the ends of the runs' intervals over the images, in percent; None where a run has none."""
+    known = [ends for ends in intervals if isinstance(ends, list) and len(ends) == 2]
+    known = [ends for ends in known if all(finite(end) is not None for end in ends)]
+    if not known or len(known) < len(intervals):
+        return None
+    low, high = (100 * np.mean(known, axis=0)).round(2).tolist()
+    return low, high
 
 
 def _robust(run: Run) -> bool:

@@ -86,3 +86,16 @@ def test_networks_stand_in_the_papers_order():
 
 def test_of_one_run_there_is_no_interval():
     assert mean_and_interval([50.0]) == (50.0, None)
+
+
+def test_intervals_over_runs_need_three_and_stand_beside_those_over_images():
+    assert mean_and_interval([50.0, 60.0])[1] is None
+    runs = grid()
+    for run, low in zip(runs, (0.8, 0.85, 0.9), strict=True):
+        run.results["ci95"] = {"fsr": {"gradcam": [low, 0.99]}}
+    for count, over_runs in ((3, True), (2, False)):
+        cell = cell_of(paper_tables(runs[:count])[0], ("location", "lrp_t"), ("vgg_tiny", "gradcam"))
+        assert (cell.interval is not None) == over_runs
+        assert cell.images == pytest.approx((85 if over_runs else 82.5, 99))
+    del runs[0].results["ci95"]
+    assert cell_of(paper_tables(runs)[0], ("location", "lrp_t"), ("vgg_tiny", "gradcam")).images is None
