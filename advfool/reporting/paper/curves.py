@@ -86,7 +86,7 @@ def draw_aopc(path: Path, result: Mapping[str, Any]) -> None:
             steps = np.arange(len(curve["curve"]))
             axis.fill_between(steps, curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
     axis.set(xlabel="regions replaced", ylabel="mean decrease of the class's probability")
-    means = f"means of {wording.plural(result['runs'], 'run')}; AOPC in the legend"
+    means = f"means of {wording.plural(result.get('runs', 1), 'run')}; AOPC in the legend"
     axis.set_title(f"{means}\nbands: 95 % intervals over {result['images']} images, not over runs", fontsize=9)
     finish(axis)
     save_figure(figure, path)
@@ -158,7 +158,8 @@ def draw_noise(path: Path, result: Mapping[str, Any]) -> None:
         axis.set(xlabel="noise, in standard deviations of each tensor", ylabel=title, ylim=(-0.03, 1.03))
         axis.grid(alpha=0.3)
     axes[0].legend()
-    over = f"{wording.plural(result['runs'], 'run')} with {wording.plural(result['draws'], 'draw')} of the noise each"
+    runs, draws = result.get("runs", 1), result.get("draws", 1)
+    over = f"{wording.plural(runs, 'run')} with {wording.plural(draws, 'draw')} of the noise each"
     figure.suptitle(f"lines: means; bands: lowest to highest of {over}", fontsize=9)
     save_figure(figure, path)
 
