@@ -136,6 +136,7 @@ def _constructor_hints() -> dict[str, Any]:
     nodes = (
         "aopc",
         "faithfulness",
+        "accuracy",
         "nulls",
         "preserve",
         "optimizer",

@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
-from advfool.data.base import DataModule
 from advfool.data.samples import Sample, Samples
 from advfool.evaluation.deception import box_shares, deception_columns
 from advfool.evaluation.faithfulness import faithfulness_columns
+from advfool.evaluation.loaders import LateLoaders
 from advfool.evaluation.nulls import Nulls
 from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.evaluation.reach import reach_columns
-from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, source_columns, stacked
+from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked, with_sources
 from advfool.evaluation.setup import Settings, Setup, Split
 from advfool.metrics import AOPC, METRICS
 from advfool.metrics import functional as metrics
@@ -228,9 +228,10 @@ class Comparison(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Gather the rows of all processes, while the metrics are still on the device that these talk through."""
         explained, images, nulls = (gathered(stacked(rows)) for rows in self.rows)
-        explained |= source_columns(self.setup_of_run.explained_in(self.split), explained["index"])
-        if images:
-            images |= source_columns(self.setup_of_run.images_in(self.split), images["index"])
+        shown, ordinary = self.setup_of_run.explained_in(self.split), self.setup_of_run.images_in(self.split)
+        explained, nulls, images = (
+            with_sources(table, samples) for table, samples in ((explained, shown), (nulls, shown), (images, ordinary))
+        )
         if self.setup_of_run.composites is None:
             images = explained
             if self.measured is not None:
@@ -269,7 +270,7 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
         cuts = [0, *sorted({curved, tested, count}), total]
         ranges = [order[start:end] for start, end in pairwise(cuts)]
         parts = [Subset(images, torch.cat([part.sort().values for part in ranges]).tolist())]
-    trainer.test(comparison, datamodule=_TestLoaders(setup.data, parts), verbose=False)
+    trainer.test(comparison, datamodule=LateLoaders(setup.data, parts), verbose=False)
     assert comparison.results is not None
     return comparison.results
 
@@ -285,17 +286,6 @@ def _nulls(setup: Setup, tested: int, split: Split) -> Nulls | None:
 def _drawn(total: int, settings: Settings) -> Int[Tensor, "n"]:
     """Put the images in a random order, of which the first ones are measured."""
     return torch.randperm(total, generator=torch.Generator().manual_seed(settings.seed))
-
-
-class _TestLoaders(LightningDataModule):
-    """Loaders that are made once the processes know of each other."""
-
-    def __init__(self, data: DataModule, parts: list[Samples | Subset]) -> None:
-        super().__init__()
-        self.data, self.parts = data, parts
-
-    def test_dataloader(self) -> list[DataLoader]:
-        return [self.data.in_order(part) for part in self.parts]
 
 
 def _curve(metric: AOPC) -> Curve | None:

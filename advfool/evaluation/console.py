@@ -50,8 +50,8 @@ def _judged(metrics: Mapping) -> str:
     ends = metrics["ci95"]["accuracy"]["error_ratio"]
     errors = "The original network makes no errors" if ratio is None else f"{ratio:.2f} times the original's errors"
     interval = f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
-    margin = f"{100 * accuracy['margin']:g} points may be lost"
-    return f"{errors}{interval}. Accuracy {accuracy['verdict']}: {margin}."
+    margin = f"{100 * accuracy['margin']:g} points"
+    return f"{errors}{interval}. Accuracy {accuracy['verdict']} (margin {margin})."
 
 
 def _accuracy(metrics: dict) -> Table:

@@ -35,12 +35,14 @@ def one_column_each(columns: Table) -> Table:
     return single | pairs
 
 
-def source_columns(samples: Samples, index: Int[Tensor, "n"]) -> Table:
-    """Make the column `source`, or several: `source/1` and so on; images with an equal number are dependent."""
-    groups = samples.groups()[index]
+def with_sources(table: Table, samples: Samples) -> Table:
+    """Add the column `source`, or several: `source/1` and so on; images with an equal number are dependent."""
+    if not table:
+        return table
+    groups = samples.groups()[table["index"]]
     if groups.dim() == 1:
-        return {"source": groups}
-    return {f"source/{place}": column for place, column in enumerate(groups.unbind(1), start=1)}
+        return table | {"source": groups}
+    return table | {f"source/{place}": column for place, column in enumerate(groups.unbind(1), start=1)}
 
 
 def clusters_of(table: Table) -> Int[Tensor, "n k"] | None:

@@ -47,7 +47,7 @@ def summarise(results: Results, setup: Setup) -> dict:
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
     result |= _counts(explained, setup)
     if results.nulls:
-        _put(result, dict(_of_nulls(results.nulls, setup)), seed)
+        _put(result, dict(_of_nulls(results.nulls, setup)), seed, clusters_of(results.nulls))
         result |= _highest_null(result["nulls"])
     if setup.pair is None:
         _put(result, _by_class(explained, setup), seed, clusters_of(explained))
