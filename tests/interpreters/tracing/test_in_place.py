@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import stochastic_depth
 
 from advfool.interpreters import LRP
 from advfool.interpreters.lrp import Composite, Epsilon
@@ -105,12 +107,42 @@ def part_is_overwritten(network, x, y):
     return x
 
 
+def through_another_name(rename):
+    """A tensor that is overwritten under another name and used under its own, and under a third, afterwards."""
+
+    def overwriting(network, x, y):
+        other, third = rename(x), nn.Identity()(x)
+        other.relu_()
+        return x + 0.5 * other + third
+
+    return overwriting
+
+
+def residual_of(rename):
+    """The input beside a block that overwrites it: the sum is of the overwritten values."""
+    return lambda network, x, y: x + F.relu(rename(x), inplace=True)
+
+
+def viewed_after(network, x, y):
+    x.relu_()
+    return x.flatten(2).unflatten(2, (8, 8))
+
+
 def used_before(network, x, y):
     before = x * 2
     x.relu_()
     return x + before
 
 
+SAME = {
+    "dropout": nn.Dropout2d().eval(),
+    "identity": nn.Identity(),
+    "F.dropout": lambda x: F.dropout(x, 0.5, False),
+    "F.alpha_dropout": lambda x: F.alpha_dropout(x),
+    "F.dropout2d": lambda x: F.dropout2d(x, training=False),
+    "stochastic_depth": lambda x: stochastic_depth(x, 0.5, "row", training=False),
+    "twice": lambda x: F.dropout(nn.Identity()(x), training=False),
+}
 FORMS = {
     "F.relu(x, True)": (lambda n, x, y: F.relu(x, True), lambda n, x, y: F.relu(x)),
     "F.relu(x, inplace=True)": (lambda n, x, y: F.relu(x, inplace=True), lambda n, x, y: F.relu(x)),
@@ -138,6 +170,15 @@ FORMS = {
     "nn.ReLU under two names": (module_under_two_names, lambda n, x, y: x.relu() + 0.5 * x.relu()),
     "x += y under two names": (iadd_under_two_names, lambda n, x, y: (x + y) * 0.5 + (x + y)),
     "x *= 3 under two names": (imul_under_two_names, lambda n, x, y: x * 3 + x * 3 * 0.5),
+    **{
+        f"{form.__name__}, {name}": (form(rename), plain)
+        for form, plain in (
+            (through_another_name, lambda n, x, y: x.relu() + 0.5 * x.relu() + x.relu()),
+            (residual_of, lambda n, x, y: x.relu() + x.relu()),
+        )
+        for name, rename in SAME.items()
+    },
+    "viewed after": (viewed_after, lambda n, x, y: F.relu(x)),
     "used before": (used_before, lambda n, x, y: x.relu() + x * 2),
 }
 
@@ -176,7 +217,16 @@ def test_in_place_operations(form, grad):
             torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-11)
 
 
-@pytest.mark.parametrize("form", [view_of_what_is_overwritten, view_is_overwritten, part_is_overwritten])
+@pytest.mark.parametrize(
+    "form",
+    [
+        view_of_what_is_overwritten,
+        view_is_overwritten,
+        part_is_overwritten,
+        residual_of(lambda x: x.data),  # autograd does not see what is overwritten
+        residual_of(lambda x: x.detach()),
+    ],
+)
 def test_overwriting_what_is_used_through_a_view_is_refused(form):
     network, images = network_with(form), some_images()
     with pytest.raises(AdvfoolError, match=r"LRP cannot follow '\w+', which overwrites values that '\w+' shares"):
