@@ -172,6 +172,12 @@ ACTIVATION = _kind(
     "passes",
     "An activation acts on each value by itself.",
 )  # fmt: skip
+POWER = _kind(
+    "power",
+    {operator.pow, *_methods("pow", "square", "sqrt", "float_power")},
+    "passes; with an exponent that is not positive, or depends on the image: no rule",
+    "It acts on each value by itself, and keeps 0; a mean of powers (GeM) shares in proportion to the powers.",
+)
 UNCHANGED = _kind(
     "dropout, copies and conversions",
     {

@@ -92,6 +92,12 @@ class Planner:
     def _average(self, node: fx.Node) -> Step:
         return Step(node, tuple(dict.fromkeys(self._inputs(node))), self.composite.average)
 
+    def _power(self, node: fx.Node) -> Step:
+        exponent = argument(node, 1, "exponent")
+        if isinstance(exponent, int | float) and exponent <= 0:
+            raise no_rule(node, self._key(node), " with an exponent that is not positive")
+        return self._pass(node)
+
     def _blend(self, node: fx.Node) -> Step:
         if argument(node, 2, "weight") in self.dependent:
             raise no_rule(node, self._key(node), " whose weights depend on the images")
@@ -243,6 +249,7 @@ PLANS: Mapping[Kind, Callable[[Planner, fx.Node], Step]] = {
     kinds.GATED_HALF: Planner._gated_half,
     **dict.fromkeys(kinds.ARITHMETIC, Planner._arithmetic),
     kinds.AVERAGE: Planner._average,
+    kinds.POWER: Planner._power,
     kinds.BLEND: Planner._blend,
     kinds.RESAMPLING: Planner._resampling,
     **dict.fromkeys((kinds.MAXIMUM, kinds.REORDER, kinds.CHOICE), Planner._route),

@@ -108,6 +108,12 @@ SAME = {
     "AvgPool3d": (lambda s, v: F.avg_pool3d(v, (1, 2, 2)), of(nn.AvgPool2d(2))),
     "unfold": (lambda s, v: F.fold(F.unfold(v, 2, stride=2), (8, 8), 2, stride=2), lambda s, v: v),
     "clamp": (lambda s, v: v.clamp(min=0), of(nn.ReLU())),
+    "pow": (lambda s, v: v.relu().pow(2), lambda s, v: v.relu().square()),
+    "**": (lambda s, v: v.relu() ** 0.5, lambda s, v: v.relu().sqrt()),
+    "mean of powers": (
+        lambda s, v: F.avg_pool2d(v.relu().clamp(min=1e-3).pow(2), 2).pow(0.5),
+        lambda s, v: F.avg_pool2d(v.relu().clamp(min=1e-3).square(), 2).sqrt(),
+    ),
     "SELU": (of(nn.SELU()), lambda s, v: torch.selu(v)),
     "Threshold": (of(nn.Threshold(0.1, 0.0)), lambda s, v: F.threshold(v, 0.1, 0.0)),
     "dropout": (
@@ -388,3 +394,36 @@ def test_values_written_into_a_constant_are_refused(way):
 
     with pytest.raises(AdvfoolError, match="writes computed values into a tensor that it made itself"):
         LRP()(Between(written), IMAGES, 1)
+
+
+class GeM(nn.Module):
+    """A generalised mean whose exponent is learnt."""
+
+    def __init__(self):
+        super().__init__()
+        self.exponent = nn.Parameter(torch.tensor(3.0).double())
+
+    def forward(self, v):
+        powers = v.relu().clamp(min=1e-6).pow(self.exponent)
+        return F.avg_pool2d(powers, v.shape[-2:]).pow(1 / self.exponent)
+
+
+def test_a_generalised_mean_shares_in_proportion_to_the_powers():
+    class Pooling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = GeM()
+
+        def forward(self, images):
+            return self.pool(images).flatten(1)
+
+    images = torch.rand(2, 3, 5, 5, dtype=torch.float64) + 0.1
+    found = LRP(normalise="none", stabiliser=1e-12)(Pooling(), images, 1)
+    share = images[:, 1] ** 3 / (images[:, 1] ** 3).sum((1, 2), keepdim=True)
+    torch.testing.assert_close(found, share * Pooling()(images)[:, 1, None, None].detach())
+
+
+@pytest.mark.parametrize("reciprocal", [lambda s, v: v**-1, lambda s, v: v.pow(-0.5), lambda s, v: 2**v])
+def test_powers_that_are_not_proportional_to_their_value_are_refused(reciprocal):
+    with pytest.raises(AdvfoolError, match="LRP has no rule for .*pow"):
+        LRP()(Between(reciprocal), IMAGES, 1)
