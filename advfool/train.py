@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> Objectives:
     from advfool.commands.train import train
     from advfool.reporting.writing import write_all
 
-    return objectives(train(cfg, write_all))
+    return objectives(train(cfg, write_all), cfg.objective)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def table(name: str) -> str:
         line = [", ".join(label for label in row["labels"] if label != "-")]
         for network in networks:
             cells = [cell for column, cell in row["cells"].items() if column.rsplit(" ", 1)[0] == network]
-            ours, theirs = (" / ".join(_number(cell[key]) for cell in cells) for key in ("ours", "reported"))
+            ours, theirs = " / ".join(map(_ours, cells)), " / ".join(_number(cell["reported"]) for cell in cells)
             known = any(cell["reported"] is not None for cell in cells)
             line.append(f"{ours} ({theirs})" if known and not network.endswith("_2") else ours)
         lines.append(line)
@@ -54,7 +54,7 @@ def matched() -> str:
     for row in rows_of("table1"):
         fooling, interp = row["labels"]
         cells = [
-            f"{_number(row['cells'][f'{network} {interp}']['ours'])} % / "
+            f"{_ours(row['cells'][f'{network} {interp}'], ' %')} / "
             f"{_number(accuracy[fooling, interp][f'{network} top1']['ours'])} %"
             for network in NETWORKS
         ]
@@ -64,6 +64,12 @@ def matched() -> str:
 
 def _as_markdown(lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _ours(cell: dict, unit: str = "") -> str:
+    """Our number and, beside an FSR, its null and the deceptive rate where the record has them."""
+    beside = [f"{name} {_number(cell[name])}" for name in ("null", "deceptive") if cell.get(name) is not None]
+    return f"{_number(cell['ours'])}{unit}" + (f" ({', '.join(beside)})" if beside else "")
 
 
 def _number(value: float | None) -> str:

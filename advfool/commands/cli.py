@@ -34,11 +34,12 @@ from advfool.utilities.config import conf_dir
 from advfool.utilities.errors import AdvfoolError
 
 SCHEMAS = {"train": TrainKeys, "evaluate": EvaluateKeys}
+Reader = Callable[[Path, DictConfig], object]
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def command(
-    config_name: str, result: Result | None = None, at_end: Callable[[Sweep], object] | None = None
+    config_name: str, result: Reader | None = None, at_end: Callable[[Sweep], object] | None = None
 ) -> Callable[[Task], Callable[[], None]]:
     """Make a task a Hydra command that shows expected errors as a message and exits with their code.
 
@@ -48,7 +49,7 @@ def command(
 
     Args:
         config_name: of the configuration, which is also the command's name.
-        result: reads from a run's folder what the task returned.
+        result: reads from a run's folder what the task returned, with the configuration that asks for it.
         at_end: what is done with the finished sweep.
     """
 
@@ -157,21 +158,25 @@ def _validated(task: Task, config_name: str) -> Task:
     return validated
 
 
-def _run_single(task: Task, cfg: DictConfig, config_name: str, result: Result | None) -> object:
+def _run_single(task: Task, cfg: DictConfig, config_name: str, result: Reader | None) -> object:
     """Do a single run, in a folder of its own if it is one of those that have one."""
     if config_name not in SCHEMAS:
         return task(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    return run_in_folder(task, cfg, folder, result or (lambda _: None), _process_of_job(), SCHEMAS[config_name])
+    return run_in_folder(task, cfg, folder, _reads(result, cfg), _process_of_job(), SCHEMAS[config_name])
 
 
-def _run_of_sweep(task: Task, cfg: DictConfig, config_name: str, result: Result | None) -> object:
+def _run_of_sweep(task: Task, cfg: DictConfig, config_name: str, result: Reader | None) -> object:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if Begin.sweep is None and "joblib" in str(HydraConfig.get().launcher.get("_target_")):
         end_with_parent()
     run = partial(_run_alone, config_name, result) if _starts_processes(cfg) else task
     schema = SCHEMAS.get(config_name, TrainKeys)
-    return run_in_sweep(run, cfg, folder, result or (lambda _: None), _process_of_job(), schema)
+    return run_in_sweep(run, cfg, folder, _reads(result, cfg), _process_of_job(), schema)
+
+
+def _reads(result: Reader | None, cfg: DictConfig) -> Result:
+    return (lambda folder: result(folder, cfg)) if result else (lambda _: None)
 
 
 def _end(sweep: Sweep, at_end: Callable[[Sweep], object] | None) -> bool:
@@ -206,7 +211,7 @@ def _process_of_job() -> int:
     )
 
 
-def _run_alone(config_name: str, result: Result | None, cfg: DictConfig) -> object:
+def _run_alone(config_name: str, result: Reader | None, cfg: DictConfig) -> object:
     """Do the current run of a sweep as a single run, with its own overrides and folder."""
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
@@ -218,4 +223,4 @@ def _run_alone(config_name: str, result: Result | None, cfg: DictConfig) -> obje
     done = subprocess.run(line, cwd=hydra_cfg.runtime.cwd, check=False)
     if done.returncode:
         raise AdvfoolError(f"The run in '{folder}' ended with exit code {done.returncode}; its message is above.")
-    return result(folder) if result else None
+    return _reads(result, cfg)(folder)

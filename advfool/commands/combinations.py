@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from advfool.commands.objectives import check_objective
 from advfool.utilities.config import as_config, build, names_in
 from advfool.utilities.errors import AdvfoolError, nearest
 from advfool.utilities.runtime import quieten
@@ -34,6 +35,8 @@ def check_combinations(tree: Tree) -> None:
         _check_attack(tree)
         _check_interpreters(tree)
     _check_classes(tree)
+    if not tree.get("run"):  # of which an evaluation takes what is measured
+        check_objective(tree["objective"], tree["faithfulness"]["images"])
     if tree.get("paper") is not None and tree["paper"] not in names_in("experiment"):
         near = nearest(tree["paper"], names_in("experiment"), 3)
         raise AdvfoolError(f"paper must be a table or figure of the paper, got '{tree['paper']}'. Close to it: {near}.")

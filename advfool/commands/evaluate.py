@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
 from advfool.commands.keys import EvaluateKeys, RunKeys, keys_of
-from advfool.commands.objectives import headline
+from advfool.commands.objectives import check_objective, headline
 from advfool.commands.run_folder import read_run, write_config, write_environment
 from advfool.commands.setup import build_setup, settings_from
 from advfool.commands.trust import trust_of
@@ -31,7 +31,8 @@ def evaluate(cfg: DictConfig) -> float:
         cfg: the configuration.
 
     Returns:
-        the FSR of the first interpreter on the selection images: a sweeper chooses by it.
+        the FSR of the first interpreter on the selection images, or its deceptive rate (`objective`): a sweeper chooses
+        by it.
 
     Raises:
         AdvfoolError: the run or the weights do not exist, or do not fit.
@@ -40,6 +41,7 @@ def evaluate(cfg: DictConfig) -> float:
     keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
     cfg, manipulated, expected = _what_to_evaluate(cfg)
+    check_objective(cfg.objective, cfg.faithfulness.images)
     settings_from(cfg)  # what is out of range is an error before anything is built
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     configured = build_setup(cfg)
@@ -61,7 +63,7 @@ def evaluate(cfg: DictConfig) -> float:
         metrics |= {"selection": selection}
         write_results(folder, setup, result.model, result.results, metrics)
         print_results(metrics, folder)
-    return headline(selection, first)
+    return headline(selection, first, cfg.objective)
 
 
 def measuring_trainer(cfg: DictConfig) -> Trainer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 
@@ -30,6 +30,8 @@ AOPC = Annotated[Node, TakenBy("advfool.evaluation.setup.AOPCSettings", given=("
 Faithful = Annotated[Node, TakenBy("advfool.evaluation.setup.FaithfulnessSettings", given=("seed",))]
 Nulls = Annotated[Node, TakenBy("advfool.evaluation.setup.NullSettings")]
 Accuracy = Annotated[Node, TakenBy("advfool.evaluation.setup.AccuracySettings")]
+ChosenBy = Literal["fsr", "deceptive_rate"]  # rates on the selection images that a search can be told
+Objective = Annotated[ChosenBy, SHOWN]
 Callbacks = Each("pytorch_lightning.Callback")
 Interpreters = Annotated[Node, Each("advfool.interpreters.Interpreter", shown="evaluate_with: ")]
 Preserve = Annotated[Node, Builds("advfool.training.preserve.Preserve")]
@@ -142,6 +144,7 @@ class TrainKeys(RunKeys, LearningKeys):
     interpreters: Interpreters
     imports: Imports
     drop_weight: float
+    objective: Objective
     trainer: Trainer
     callbacks: Annotated[Node, Callbacks]
     cache_original: bool
@@ -166,6 +169,7 @@ class EvaluateKeys(RunKeys):
     evaluate_with: EvaluateWith
     interpreters: Interpreters
     imports: Imports
+    objective: Objective
     pictures: Annotated[int, SHOWN]
     trainer: Trainer
     callbacks: Annotated[Node, SHOWN, Callbacks]

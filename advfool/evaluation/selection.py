@@ -1,15 +1,20 @@
 """Numbers on the selection images, which everything is chosen by: test images are opened once, at the end."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.paired import NETWORKS, PAIR
-from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Setup
+from advfool.evaluation.rows import Table
+from advfool.evaluation.setup import AOPCSettings, Setup
 from advfool.metrics.functional import fooling_success_rate
+
+T = TypeVar("T")
+IMAGES = 128  # on which the deceptive rate is measured, at most: a search repeats it for every run
 
 
 def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> dict[str, Any]:
@@ -21,26 +26,56 @@ def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) ->
         trainer: runs the comparison.
 
     Returns:
-        the FSR of the first interpreter (for active fooling of both classes), the top-1 accuracy of both networks and
+        the FSR and, where faithfulness is measured, the deceptive rate of the first interpreter (for active fooling of
+        both classes; None where no image has an honest explanation to lose), the top-1 accuracy of both networks and
         its drop, as fractions of 1, and the numbers of images.
     """
+    wanted = setup.settings.faithfulness
+    faithfulness = replace(wanted, images=min(wanted.images, IMAGES))
     own = replace(
         setup,
         interpreters={setup.trained.name: setup.trained},
-        settings=replace(setup.settings, aopc=AOPCSettings(), faithfulness=FaithfulnessSettings(images=0)),
+        settings=replace(setup.settings, aopc=AOPCSettings(), faithfulness=faithfulness),
     )
     results = compare_networks(own, manipulated, trainer, "selection")
 
-    def fsr(*last: str) -> float:
-        column = "/".join(("test_loss", own.trained.name, "manipulated", *last))
-        return _mean(fooling_success_rate(results.explained[column], own.fooling.interval))
-
     top1 = {name: _mean(results.images[f"top1/{name}"]) for name in NETWORKS}
     return {
-        "fsr": {own.trained.name: {which: fsr(which) for which in PAIR} if own.pair else fsr()},
+        "fsr": {own.trained.name: _each_class(own, lambda *last: _fsr(results.explained, own, *last))},
+        **_deception(results.explained, own),
         "accuracy": {**top1, "drop": top1["original"] - top1["manipulated"]},
         "n_images": len(results.images["index"]),
         "n_images_fsr": len(results.explained["index"]),
+    }
+
+
+def _each_class(setup: Setup, measure: Callable[..., T]) -> T | dict[str, T]:
+    """Measure something once or, for active fooling, of each of both classes."""
+    return {which: measure(which) for which in PAIR} if setup.pair else measure()
+
+
+def _fsr(explained: Table, setup: Setup, *last: str) -> float:
+    column = "/".join(("test_loss", setup.trained.name, "manipulated", *last))
+    return _mean(fooling_success_rate(explained[column], setup.fooling.interval))
+
+
+def _deception(explained: Table, setup: Setup) -> dict[str, Any]:
+    """Read the deceptive rate and the number of images that it is a share of; nothing where it was not measured."""
+    name = setup.trained.name
+    if not any(column.startswith("deceived/") for column in explained):
+        return {}
+
+    def known(*last: str) -> Tensor:
+        column = explained["/".join(("deceived", name, *last))]
+        return column[~column.isnan()]
+
+    def rate(*last: str) -> float | None:
+        return _mean(known(*last)) if len(known(*last)) else None
+
+    return {
+        "deceptive_rate": {name: _each_class(setup, rate)},
+        "n_deceptive": {name: _each_class(setup, lambda *last: len(known(*last)))},
+        "n_images_faithfulness": min(setup.settings.faithfulness.images, len(explained["index"])),
     }
 
 

@@ -39,7 +39,7 @@ def clean_metrics(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
     rates = found.get("fsr")
     if not isinstance(rates, Mapping):
         return None
-    found["fsr"] = {str(interp): _rate(rate) for interp, rate in rates.items()}
+    found["fsr"] = {str(interp): clean_rate(rate) for interp, rate in rates.items()}
     for key in ("accuracy", "ci95"):
         parts = found.get(key)
         if parts is not None:
@@ -57,7 +57,8 @@ def _plain(key: str, name: str, value: object) -> bool:
     return key == "accuracy" and name in ("error_ratio", "margin") and finite(value) is not None
 
 
-def _rate(rate: object) -> float | int | dict[str, float | int | None] | None:
+def clean_rate(rate: object) -> float | int | dict[str, float | int | None] | None:
+    """Return a rate, or those of both classes, as finite numbers; None in place of anything else."""
     if isinstance(rate, Mapping):
         return {str(which): finite(value) for which, value in rate.items()}
     return finite(rate)

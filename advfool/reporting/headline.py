@@ -36,8 +36,13 @@ class Headline:
         measured: number of runs with an FSR.
         enough: how many of the measured runs fool at least half of the images.
         fsr: under the interpreter trained with.
+        null: the highest FSR of the controls, which are no attacks.
+        deceptive: the share of deceived images among those with an honest explanation to lose.
+        misdirected: the share of maps that point away from the object among those that pointed at it.
         drop: the loss of top-1 accuracy.
         transfer: the median FSR under the other interpreters.
+        transfer_null: the median of what that FSR would be without an attack.
+        transfer_deceptive: the median deceptive rate under the other interpreters.
         degenerate: the largest share of degenerate heatmaps.
     """
 
@@ -46,8 +51,13 @@ class Headline:
     measured: int
     enough: int
     fsr: Spread | None
+    null: Spread | None
+    deceptive: Spread | None
+    misdirected: Spread | None
     drop: Spread | None
     transfer: float | None
+    transfer_null: float | None
+    transfer_deceptive: float | None
     degenerate: float | None
 
     @property
@@ -64,7 +74,7 @@ def headline(rows: Sequence[Row], name: str = "") -> Headline:
         name: of the group that they form.
     """
     own = matched(rows)
-    others = known((row for row in rows if row["evaluated_with"] != row["interp"]), "fsr")
+    others = [row for row in rows if row["evaluated_with"] != row["interp"]]
     fsr = known(own, "fsr")
     return Headline(
         name=name,
@@ -72,8 +82,13 @@ def headline(rows: Sequence[Row], name: str = "") -> Headline:
         measured=len(fsr),
         enough=sum(row["fsr"] >= ENOUGH for row in fsr),
         fsr=_spread(fsr, "fsr"),
+        null=_spread(known(own, "fsr_null"), "fsr_null"),
+        deceptive=_spread(known(own, "deceptive_rate"), "deceptive_rate"),
+        misdirected=_spread(known(own, "misdirected_rate"), "misdirected_rate"),
         drop=_spread(known(own, "accuracy_drop_top1"), "accuracy_drop_top1"),
-        transfer=median(row["fsr"] for row in others) if others else None,
+        transfer=_median(others, "fsr"),
+        transfer_null=_median(others, "fsr_null"),
+        transfer_deceptive=_median(others, "deceptive_rate"),
         degenerate=max((row["degenerate"] for row in known(own, "degenerate")), default=None),
     )
 
@@ -87,6 +102,11 @@ def by_fooling(rows: Sequence[Row]) -> list[Headline]:
 def known(rows: Iterable[Row], *names: str) -> list[Row]:
     """Choose the rows that have numbers in all of these columns."""
     return [row for row in rows if all(row.get(name) is not None for name in names)]
+
+
+def _median(rows: Iterable[Row], name: str) -> float | None:
+    values = [row[name] for row in known(rows, name)]
+    return median(values) if values else None
 
 
 def _spread(rows: Sequence[Row], name: str) -> Spread | None:

@@ -8,7 +8,8 @@ from advfool.reporting.paper.tables import Cell, PaperTable
 from advfool.reporting.rows import Row
 
 HEAD = r"""% Written by python -m advfool.report. In the preamble: \usepackage{booktabs,graphicx}
-% Each cell: our number {\scriptsize [95 % interval over the runs; over the images]} / the published number."""
+% Each cell: our number {\scriptsize [95 % interval over the runs; over the images]} / the published number.
+% In brackets after an FSR: what it would be without an attack (null); after a semicolon: the deceptive rate."""
 
 
 def latex_tables(rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
@@ -55,11 +56,26 @@ def _cell(cell: Cell) -> str:
     ours = wording.latex(wording.number(cell.ours))
     if cell.interval or cell.images:
         ours += rf" {{\scriptsize [{_ends(cell.interval)}; {_ends(cell.images)}]}}"
+    ours += _beside(cell.null, cell.deceptive)
     return ours if cell.reported is None else f"{ours} / {wording.latex(wording.number(cell.reported))}"
 
 
 def _ends(interval: tuple[float, float] | None) -> str:
     return "--" if interval is None else ", ".join(wording.latex(wording.number(end)) for end in interval)
+
+
+def _rates(row: Row) -> str:
+    null, deceptive = (
+        None if (rate := row.get(name)) is None else 100 * rate for name in ("fsr_null", "deceptive_rate")
+    )
+    return wording.percent(row["fsr"]) + _beside(null, deceptive)
+
+
+def _beside(null: float | None, deceptive: float | None) -> str:
+    """Write what stands beside an FSR; numbers in percent."""
+    return (f" ({wording.number(null)})" if null is not None else "") + (
+        f"; {wording.number(deceptive)}" if deceptive is not None else ""
+    )
 
 
 def _transfer(rows: Sequence[Row]) -> list[str]:
@@ -73,11 +89,14 @@ def _transfer(rows: Sequence[Row]) -> list[str]:
     for _, group in groupby(finished, key=lambda row: row["run"]):
         own = {row["evaluated_with"]: row for row in group}
         row = next(iter(own.values()))
-        values = [wording.percent(own[other]["fsr"]) if other in own else "" for other in others]
+        values = [_rates(own[other]) if other in own else "" for other in others]
         labels = (row["model"], wording.fooling(row["fooling"]), wording.interp(row["interp"]), row["seed"])
         line = [*labels, *values, wording.percent(row.get("accuracy_drop_top1"), 2)]
         lines.append([wording.latex("" if text is None else text) for text in line])
-    caption = r"FSR (\%) of every run by the interpreter evaluated with, and its loss of top-1 accuracy (points)."
+    caption = (
+        r"FSR (\%) of every run by the interpreter evaluated with (in brackets without an attack; after the semicolon "
+        "the deceptive rate), and its loss of top-1 accuracy (points)."
+    )
     return [_table(caption, "tab:runs", 4, [_line([wording.latex(name) for name in names])], [lines])]
 
 

@@ -5,11 +5,16 @@ from pathlib import Path
 
 from advfool.reporting import wording
 from advfool.reporting.headline import Headline, by_fooling, headline
-from advfool.reporting.paper.tables import Cell, PaperTable
+from advfool.reporting.paper.tables import MEANING, Cell, PaperTable
 from advfool.reporting.rows import Row
 from advfool.reporting.views import RunView
 
 Lines = list[str]
+NOTE = (
+    "95 % intervals over the images in square brackets. FSR (null): in round brackets the highest FSR of the controls, "
+    "which are no attacks. Deceptive rate: of the images with an honest explanation to lose, the share deceived. "
+    "Their number follows. Gate: the share of composites on which both original maps point into their own tiles."
+)
 
 
 def markdown_report(folder: Path, views: Sequence[RunView], rows: Sequence[Row], tables: Sequence[PaperTable]) -> str:
@@ -41,8 +46,22 @@ def _summary(found: Headline) -> Lines:
             f"{wording.percent(found.fsr.low['fsr'])} %, highest {wording.percent(found.fsr.high['fsr'])} %; at least "
             f"50 % in {found.enough} of {wording.plural(found.measured, 'run')}."
         )
+    if found.null:
+        lines.append(
+            f"FSR (null), what it would be without an attack, median {wording.percent(found.null.median)} %, at most "
+            f"{wording.percent(found.null.high['fsr_null'])} %."
+        )
+    if found.deceptive:
+        lines.append(
+            f"Deceptive rate, median {wording.percent(found.deceptive.median)} %, lowest "
+            f"{wording.percent(found.deceptive.low['deceptive_rate'])} %, highest "
+            f"{wording.percent(found.deceptive.high['deceptive_rate'])} %."
+        )
     if found.transfer is not None:
-        lines.append(f"FSR under the other interpreters, median {wording.percent(found.transfer)} %.")
+        parts = [f"FSR (null) {wording.with_null(found.transfer, found.transfer_null)} %"]
+        if found.transfer_deceptive is not None:
+            parts.append(f"deceptive rate {wording.percent(found.transfer_deceptive)} %")
+        lines.append(f"Under the other interpreters, medians: {', '.join(parts)}.")
     if found.drop:
         largest = found.drop.high["accuracy_drop_top1"]
         lines.append(
@@ -68,7 +87,8 @@ def _broken(views: Sequence[RunView]) -> Lines:
 
 
 def _foolings(parts: Sequence[Headline]) -> Lines:
-    heads = ["Fooling", "runs", "FSR (%), median", "lowest to highest", "top-1 drop (points), median", "largest"]
+    heads = ["Fooling", "runs", "FSR (null) (%), median", "FSR, lowest to highest", "deceptive rate (%), median"]
+    heads += ["misdirected rate (%), median", "top-1 drop (points), median", "largest"]
     lines = []
     for part in parts:
         fsr, drop = part.fsr, part.drop
@@ -76,8 +96,10 @@ def _foolings(parts: Sequence[Headline]) -> Lines:
             [
                 wording.markdown(wording.fooling(part.name)),
                 str(part.measured),
-                wording.percent(fsr.median) if fsr else "",
+                wording.with_null(fsr.median, part.null.median if part.null else None) if fsr else "",
                 wording.percent_interval(fsr.low["fsr"], fsr.high["fsr"]) if fsr else "",
+                wording.percent(part.deceptive.median) if part.deceptive else "",
+                wording.percent(part.misdirected.median) if part.misdirected else "",
                 wording.percent(drop.median, 2) if drop else "",
                 wording.percent(drop.high["accuracy_drop_top1"], 2) if drop else "",
             ]
@@ -95,6 +117,8 @@ def _published(table: PaperTable) -> Lines:
         "Our numbers, means over the runs; 95 % intervals over the runs (by t, of three or more) and, apart from them, "
         "over the images; the published numbers in italics."
     )
+    if table.has_nulls:
+        note += f" {MEANING}"
     return [title, "", note, "", *_table(heads, lines, len(table.heads))]
 
 
@@ -106,14 +130,23 @@ def _cell(cell: Cell) -> str:
         if cell.ours is not None and ends
     ]
     parts += [f"({'; '.join(known)})"] if known else []
+    parts += [f"{name} {wording.number(value)}" for name, value in cell.beside.items()]
     if cell.reported is not None:
         parts.append(f"*{wording.number(cell.reported)}*")
     return " ".join(parts)
 
 
 def _runs(views: Sequence[RunView]) -> Lines:
-    heads = ["Run", "model", "fooling", "trained with", "FSR (%)", "FSR rearranged (%)"]
-    heads += ["top-1 drop (points)", "errors, times", "accuracy", "degenerate (%)", "state"]
+    heads = ["Run", "model", "fooling", "trained with", "FSR (null) (%)", "deceptive rate (%)", "misdirected rate (%)"]
+    heads += [
+        "FSR rearranged (%)",
+        "gate (%)",
+        "top-1 drop (points)",
+        "errors, times",
+        "accuracy",
+        "degenerate (%)",
+        "state",
+    ]
     lines = []
     for view in views:
         row = view.row
@@ -123,8 +156,11 @@ def _runs(views: Sequence[RunView]) -> Lines:
                 wording.markdown(row["model"]),
                 wording.markdown(wording.fooling(row["fooling"])),
                 wording.markdown(wording.interp(row["interp"])),
-                _with_interval(row, "fsr", 1),
+                _with_interval(row, "fsr", 1, null=row.get("fsr_null")),
+                _share(row, "deceptive_rate", "n_deceptive"),
+                _share(row, "misdirected_rate", "n_misdirected"),
                 "" if row.get("fsr_rearranged") is None else wording.reach(row["fsr_rearranged"]),
+                wording.percent(row.get("gate_pointing_both"), none=""),
                 _with_interval(row, "accuracy_drop_top1", 2),
                 _ratio(row),
                 wording.markdown(row.get("accuracy_verdict") or ""),
@@ -132,17 +168,26 @@ def _runs(views: Sequence[RunView]) -> Lines:
                 view.run.state,
             ]
         )
-    return ["## Runs", "", "95 % intervals over the images in brackets.", "", *_table(heads, lines, 4)]
+    return ["## Runs", "", NOTE, "", *_table(heads, lines, 4)]
 
 
 def _ratio(row: Row) -> str:
     ends = wording.interval(row.get("accuracy_error_ratio_low"), row.get("accuracy_error_ratio_high"), 2)
-    return wording.number(row.get("accuracy_error_ratio"), 2, none="") + (f" ({ends})" if ends else "")
+    return wording.number(row.get("accuracy_error_ratio"), 2, none="") + (f" \\[{ends}\\]" if ends else "")
 
 
-def _with_interval(row: Row, name: str, digits: int) -> str:
+def _with_interval(row: Row, name: str, digits: int, null: float | None = None) -> str:
     ends = wording.percent_interval(row.get(f"{name}_low"), row.get(f"{name}_high"), digits)
-    return wording.percent(row.get(name), digits, none="") + (f" ({ends})" if ends else "")
+    rate = wording.percent(row.get(name), digits, none="") if null is None else wording.with_null(row.get(name), null)
+    return rate + (f" \\[{ends}\\]" if ends else "")
+
+
+def _share(row: Row, name: str, of: str) -> str:
+    """Write a rate with its interval and the number of images that it is a share of."""
+    images = wording.count(row, of)
+    if not images:
+        return ""
+    return f"{_with_interval(row, name, 1) or wording.TO} of {images}"
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], labels: int) -> Lines:

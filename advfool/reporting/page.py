@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from advfool.reporting import wording
 from advfool.reporting.encoding import Gallery, colour_scales
 from advfool.reporting.headline import by_fooling, headline
-from advfool.reporting.paper.tables import PaperTable
+from advfool.reporting.paper.tables import MEANING, PaperTable
 from advfool.reporting.plots import aopc_figure, tradeoff_figure, training_figure, transfer_figure
 from advfool.reporting.rows import Row
 from advfool.reporting.transfer import transfers
@@ -118,7 +118,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.globals["wording"] = wording
+    environment.globals |= {"wording": wording, "meaning": MEANING}
     return environment
 
 

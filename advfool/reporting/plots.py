@@ -30,26 +30,34 @@ def transfer_figure(transfer: Transfer, anchors: Mapping[str, str]) -> Figure:
         transfer: the numbers.
         anchors: of the runs on the page, by name.
     """
-    values, hover, targets, described = [], [], [], []
+    values, hover, shown, targets, described = [], [], [], [], []
     for own in transfer.trained:
         cells = [transfer.cells.get((own, other)) for other in transfer.evaluated]
         values.append([None if cell is None else round(100 * cell.fsr, 2) for cell in cells])
         targets.append([None if cell is None else anchors[cell.rows[0]["run"]] for cell in cells])
         hover.append([_transfer_hover(cell) for cell in cells])
+        shown.append(
+            ["" if cell is None else "<br>".join(_rates(cell.fsr, cell.null, cell.deceptive)) for cell in cells]
+        )
         pairs = zip(transfer.evaluated, cells, strict=True)
         described.append(
             f"trained with {own}: "
-            + ", ".join(f"{other} {wording.percent(cell.fsr)} %" for other, cell in pairs if cell is not None)
+            + ", ".join(
+                f"{other} {' '.join(_rates(cell.fsr, cell.null, cell.deceptive, ' %'))}"
+                for other, cell in pairs
+                if cell is not None
+            )
         )
     heat = {
         "type": "heatmap",
         "x": [escaped(wording.interp(name)) for name in transfer.evaluated],
         "y": [escaped(wording.interp(name)) for name in transfer.trained],
         "z": values,
-        "text": hover,
+        "text": shown,
+        "hovertext": hover,
         "customdata": targets,
-        "texttemplate": "%{z:.1f}",
-        "hovertemplate": "trained with %{y}, evaluated with %{x}<br>%{text}<extra></extra>",
+        "texttemplate": "%{text}",
+        "hovertemplate": "trained with %{y}, evaluated with %{x}<br>%{hovertext}<extra></extra>",
         "hoverongaps": False,
         "zmin": 0,
         "zmax": 100,
@@ -59,7 +67,7 @@ def transfer_figure(transfer: Transfer, anchors: Mapping[str, str]) -> Figure:
         "colorbar": {"title": {"text": "FSR (%)", "side": "right"}, "thickness": 12, "outlinewidth": 0},
     }
     layout = {
-        "height": 150 + 52 * len(transfer.trained),
+        "height": 150 + 62 * len(transfer.trained),
         "xaxis": {"title": {"text": "evaluated with"}, "side": "bottom", "showgrid": False, "type": "category"},
         "yaxis": {
             "title": {"text": "trained with"},
@@ -78,7 +86,20 @@ def _transfer_hover(cell: TransferCell | None) -> str:
     count = len(cell.rows)
     over = f", mean of {count} runs ({wording.percent_interval(cell.low, cell.high)} %)" if count > 1 else ""
     before = f"<br>before the fooling {wording.percent(cell.before)} %" if cell.before is not None else ""
-    return f"FSR {wording.percent(cell.fsr)} %{over}{before}"
+    beside = "".join(f"<br>{text}" for text in _rates(None, cell.null, cell.deceptive, " %"))
+    return f"FSR {wording.percent(cell.fsr)} %{over}{beside}{before}"
+
+
+def _rates(fsr: float | None, null: float | None, deceptive: float | None, unit: str = "") -> list[str]:
+    """Write an FSR and what stands beside it; nothing for what is not known."""
+    named = (("", fsr), ("null ", null), ("deceptive ", deceptive))
+    return [f"{name}{wording.percent(value)}{unit}" for name, value in named if value is not None]
+
+
+def _beside(row: Row) -> str:
+    """Write the null and the deceptive rate of a run, to follow its FSR."""
+    rates = _rates(None, row.get("fsr_null"), row.get("deceptive_rate"), " %")
+    return f" ({', '.join(rates)})" if rates else ""
 
 
 def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
@@ -120,7 +141,8 @@ def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
                 },
                 "text": [_named(row) for row in own],
                 "customdata": [anchors[row["run"]] for row in own],
-                "hovertemplate": "%{text}<br>FSR %{y:.1f} %, top-1 drop %{x:.2f} points<extra></extra>",
+                "hovertext": [_beside(row) for row in own],
+                "hovertemplate": "%{text}<br>FSR %{y:.1f} %%{hovertext}, top-1 drop %{x:.2f} points<extra></extra>",
             }
         )
     if len(models) > 1:
@@ -143,7 +165,8 @@ def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
         "yaxis": {"title": {"text": "FSR, interpreter trained with (%)"}, "range": [-4, 104]},
     }
     best = "; ".join(
-        f"{row['run']}: FSR {wording.percent(row['fsr'])} % for {wording.percent(row['accuracy_drop_top1'], 2)} points"
+        f"{row['run']}: FSR {wording.percent(row['fsr'])} %{_beside(row)} for "
+        f"{wording.percent(row['accuracy_drop_top1'], 2)} points"
         for row in front
     )
     alt = f"FSR against lost top-1 accuracy of {wording.plural(len(points), 'run')}. On the Pareto front: {best}."

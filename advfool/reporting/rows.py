@@ -18,6 +18,8 @@ from advfool.utilities.text import cell
 Row = dict[str, Any]  # texts, numbers and None by the name of the column
 NAMES = ("model", "fooling", "interp")
 SETTINGS = (*NAMES, "seed", *Setting._fields)
+WHOLE = ("accuracy", "n_", "gate")  # columns of two classes whose mean says nothing
+OWN_INTERVALS = {"accuracy_drop_ci95": "accuracy_drop_top1", "gate_ci95": "gate_pointing_both"}  # beside their numbers
 SKIPPED = (*SETTINGS, "interval", "evaluate_with", "interpreters", "ci95")  # keys of metrics.json without columns
 
 
@@ -81,46 +83,55 @@ def columns_of(metrics: Mapping[str, Any], interp: str) -> Row:
         interp: the interpreter evaluated with.
 
     Returns:
-        the numbers of this interpreter, and those of the run as a whole, by the name of the column.
+        the numbers of this interpreter, and those of the run as a whole, by the name of the column; and as a text the
+        control that `fsr_null` is the success rate of.
     """
+    interps = metrics.get("fsr") or {}
     columns: Row = {}
     for key, value in metrics.items():
         if key not in SKIPPED and not key.endswith("_by_class"):
-            columns |= _flat(key, value, metrics, interp)
-            interval = (metrics.get("ci95") or {}).get(key)
-            columns |= _flat(key, interval, metrics, interp)
+            columns |= _flat(key, value, interps, interp)
+            columns |= _flat(key, (metrics.get("ci95") or {}).get(key), interps, interp)
     accuracy = metrics.get("accuracy")
     verdict = accuracy.get("verdict") if isinstance(accuracy, Mapping) else None
     said: Row = {"accuracy_verdict": verdict} if isinstance(verdict, str) else {}
-    return columns | said | _means_of_pairs(columns)
+    return columns | said | _means_of_pairs(columns) | _control(metrics, interp)
+
+
+def _control(metrics: Mapping[str, Any], interp: str) -> Row:
+    """Name the control with the highest success rate; of active fooling that of each class, where they differ."""
+    names = metrics.get("fsr_null_control")
+    own = names.get(interp) if isinstance(names, Mapping) else None
+    found = list(own.values()) if isinstance(own, Mapping) else [own]
+    texts = [name for name in found if isinstance(name, str)]
+    return {"fsr_null_control": ", ".join(dict.fromkeys(texts))} if texts else {}
 
 
 def _means_of_pairs(columns: Row) -> Row:
-    """Average every quantity of heatmaps that is known for both classes of an active fooling."""
+    """Average every quantity of heatmaps that is known for both classes of an active fooling; counts stay apart."""
     means: Row = {}
     first, second = (f"_{which}" for which in PAIR)
     for name, value in columns.items():
         base = name.removesuffix(first)
         other = columns.get(f"{base}{second}")
-        if name.endswith(first) and not base.startswith("accuracy") and value is not None and other is not None:
+        if name.endswith(first) and not base.startswith(WHOLE) and value is not None and other is not None:
             means[base] = (value + other) / 2
     return means
 
 
-def _flat(key: str, value: object, metrics: Mapping[str, Any], interp: str) -> Row:
-    """Name every number below a key of metrics.json (or of its intervals) by its path, joined with `_`."""
-    interps = metrics.get("fsr") or {}
+def _flat(key: str, value: object, interps: Mapping[str, Any], interp: str) -> Row:
+    """Name every number below a key of metrics.json (or of its intervals) by its path, joined with `_`.
+
+    Names of interpreters are left out of the path: at each place that has them the one evaluated with is chosen.
+    """
     if not isinstance(value, Mapping):
         return dict(_numbers(key, value))
-    if value and all(isinstance(part, Mapping) and not interps.keys().isdisjoint(part) for part in value.values()):
-        return {
-            name: n for word, part in value.items() for name, n in _flat(f"{key}_{word}", part, metrics, interp).items()
-        }
     if any(name in interps for name in value):
-        own, order = value.get(interp), value.get("random")  # AOPC has a random order besides the interpreters
-        parts = [part for part in (own, order) if part is not None]
-        return {name: number for part in parts for name, number in _numbers(key, part)}
-    return dict(_numbers(key, value))
+        parts = (value.get(interp), value.get("random"))  # AOPC has a random order besides the interpreters
+        return {name: number for part in parts if part is not None for name, number in _numbers(key, part)}
+    return {
+        name: n for word, part in value.items() for name, n in _flat(f"{key}_{word}", part, interps, interp).items()
+    }
 
 
 def _numbers(name: str, value: object) -> Iterator[tuple[str, float | None]]:
@@ -128,7 +139,7 @@ def _numbers(name: str, value: object) -> Iterator[tuple[str, float | None]]:
         for key, inner in value.items():
             yield from _numbers(f"{name}_{key}", inner)
     elif isinstance(value, list) and len(value) == 2:
-        base = name.replace("accuracy_drop_ci95", "accuracy_drop_top1")
+        base = OWN_INTERVALS.get(name, name)
         yield from zip((f"{base}_low", f"{base}_high"), map(finite, value), strict=True)
     elif (number := finite(value)) is not None:
         yield name, number

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from advfool.reporting.cleaning import clean_config, clean_metrics, clean_name
+from advfool.reporting.cleaning import clean_config, clean_metrics, clean_name, clean_rate
 from advfool.reporting.settings import Setting
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, default_cache, read_json
@@ -95,25 +95,26 @@ class Run:
         """All other settings that runs must share to be averaged over their seeds."""
         return Setting.of_config(self.config)
 
-    def fsr(self, interp: str) -> float | dict[str, float | None] | None:
-        """Look up the FSR under an interpreter.
+    def rate(self, key: str, interp: str) -> float | dict[str, float | None] | None:
+        """Look up a rate of the heatmaps of an interpreter.
 
         Args:
+            key: of metrics.json, such as `fsr`, `fsr_null` or `deceptive_rate`.
             interp: the interpreter evaluated with.
 
         Returns:
             a fraction of 1; for active fooling `{"c1": ..., "c2": ...}`; None where it is not known.
         """
-        return (self.metrics or {}).get("fsr", {}).get(interp)
+        rates = (self.metrics or {}).get(key)
+        return clean_rate(rates.get(interp)) if isinstance(rates, Mapping) else None
 
-    @property
-    def matched_fsr(self) -> float | None:
-        """The FSR under the interpreter trained with; for active fooling the mean of both classes."""
-        rate = self.fsr(self.interp)
+    def matched(self, key: str) -> float | None:
+        """Look up a rate under the interpreter trained with; of active fooling the mean of both classes."""
+        rate = self.rate(key, self.interp)
         if not isinstance(rate, Mapping):
             return rate
         known = [value for value in rate.values() if value is not None]
-        return sum(known) / len(known) if len(known) == len(rate) else None
+        return sum(known) / len(known) if known and len(known) == len(rate) else None
 
     @property
     def drop(self) -> float | None:

@@ -19,6 +19,8 @@ class TransferCell:
         high: of the run with the highest FSR.
         before: the mean FSR of the original network; None where it is not known.
         rows: of the runs.
+        null: the mean of what the FSR would be without an attack; None where it is not known.
+        deceptive: the mean deceptive rate; None where it is not known.
     """
 
     fsr: float
@@ -26,6 +28,8 @@ class TransferCell:
     high: float
     before: float | None
     rows: tuple[Row, ...]
+    null: float | None = None
+    deceptive: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,5 +80,10 @@ def _matrix(model: str, fooling: str, rows: Sequence[Row]) -> Transfer:
 
 def _cell(rows: Sequence[Row]) -> TransferCell:
     values = [row["fsr"] for row in rows]
-    before = [row["fsr_before"] for row in known(rows, "fsr_before")]
-    return TransferCell(fmean(values), min(values), max(values), fmean(before) if before else None, tuple(rows))
+    before, null, deceptive = (_mean(rows, name) for name in ("fsr_before", "fsr_null", "deceptive_rate"))
+    return TransferCell(fmean(values), min(values), max(values), before, tuple(rows), null, deceptive)
+
+
+def _mean(rows: Sequence[Row], name: str) -> float | None:
+    values = [row[name] for row in known(rows, name)]
+    return fmean(values) if values else None

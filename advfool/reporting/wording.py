@@ -5,6 +5,8 @@ Foolings and interpreters that the paper does not have appear under their own na
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from advfool.evaluation.reach import OUT_OF_REACH
@@ -104,6 +106,30 @@ def percent(fraction: float | None, digits: int = 1, none: str = TO) -> str:
     '45.7'
     """
     return number(None if fraction is None else 100 * fraction, digits, none)
+
+
+def with_null(rate: float | None, null: float | None, none: str = TO) -> str:
+    """Write a success rate in percent and, in brackets, what it would be without an attack.
+
+    Args:
+        rate: as a fraction of 1; None where it is not known.
+        null: the highest of the controls; None where none was computed.
+        none: stands for an unknown rate.
+
+    >>> with_null(0.9, 0.032), with_null(0.9, None)
+    ('90.0 (3.2)', '90.0')
+    """
+    return percent(rate, none=none) + (f" ({percent(null)})" if rate is not None and null is not None else "")
+
+
+def count(row: Mapping[str, Any], name: str) -> str:
+    """Write the number of images that a rate is a share of; of active fooling that of each class.
+
+    >>> count({"n_deceptive": 12}, "n_deceptive"), count({"n_deceptive_c1": 3, "n_deceptive_c2": 5}, "n_deceptive")
+    ('12', '3 + 5')
+    """
+    found = [row[key] for key in (name, f"{name}_c1", f"{name}_c2") if row.get(key) is not None]
+    return " + ".join(number(value, 0) for value in found)
 
 
 def reach(fraction: float) -> str:

@@ -77,6 +77,42 @@ def fake_metrics(rates, drop, active, name):
     return metrics
 
 
+def with_nulls(metrics, deceptive, null, n=20, control="blurred"):
+    """The content of a metrics.json with what stands beside the FSR. For active fooling the rates are those of c1."""
+    active = "pair" in metrics or any(isinstance(rate, dict) for rate in metrics["fsr"].values())
+
+    def of_all(value, other=None):
+        return {name: {"c1": value, "c2": value if other is None else other} if active else value
+                for name in metrics["fsr"]}  # fmt: skip
+
+    def network(value):
+        return {name: dict.fromkeys(NETWORKS, value) for name in metrics["fsr"]}
+
+    beside = {
+        "deceptive_rate": of_all(deceptive, deceptive / 2),
+        "n_deceptive": of_all(n, n + 1),
+        "fsr_of_deceptive": of_all(0.5),
+        "misdirected_rate": of_all(deceptive / 4),
+        "n_misdirected": of_all(n + 5),
+        "faithful_before": of_all(0.75),
+        "faithful": network({"c1": 0.5, "c2": 0.5} if active else 0.5),
+        "fsr_null": of_all(null),
+        "fsr_null_control": of_all(control, "sharpened_4"),
+        "nulls": {name: {control: {"fsr": rate, "deceptive_rate": rate}} for name, rate in of_all(null).items()},
+    }
+    if active:
+        shares = {"both": 0.5, "c1": 0.7, "c2": 0.6}
+        beside["gate"] = {
+            "pointing": dict.fromkeys(metrics["fsr"], shares),
+            "ci95": {name: [0.4, 0.6] for name in metrics["fsr"]},
+            "composites": 12, "of": "selection", "enough": 0.8, "passes": False,
+        }  # fmt: skip
+    else:
+        interval = {name: [deceptive - 0.05, deceptive + 0.05] for name in metrics["fsr"]}
+        metrics = metrics | {"ci95": metrics.get("ci95", {}) | {"deceptive_rate": interval}}
+    return metrics | beside
+
+
 def fake_examples(folder, interps, active, name):
     generator = torch.Generator().manual_seed(0)
     classes, losses = 2 if active else 1, torch.tensor([[0.3], [0.1], [torch.nan], [0.15]])

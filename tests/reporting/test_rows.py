@@ -3,7 +3,7 @@
 import pytest
 
 from advfool.reporting.rows import columns_of, matched
-from tests.helpers.fake_runs import BROKEN, INTERPS
+from tests.helpers.fake_runs import BROKEN, INTERPS, fake_metrics, with_nulls
 
 
 def test_there_is_a_row_for_each_run_and_interpreter(rows):
@@ -42,3 +42,38 @@ def test_a_key_with_several_quantities_and_interpreters_has_a_column_for_each_qu
     assert columns["undefined_spearman"] == 0.1
     assert columns["undefined_spearman_high"] == 0.3
     assert not any("lrp" in name for name in columns)
+
+
+def test_what_stands_beside_an_fsr_has_columns_and_runs_without_it_have_none():
+    metrics = with_nulls(fake_metrics({"gradcam": 0.9, "lrp": 0.1}, 0.01, False, "3"), 0.4, 0.2)
+    columns = columns_of(metrics, "lrp")
+    assert (columns["fsr_null"], columns["fsr_null_control"]) == (0.2, "blurred")
+    assert (columns["deceptive_rate"], columns["n_deceptive"]) == (0.4, 20)
+    assert (columns["deceptive_rate_low"], columns["deceptive_rate_high"]) == pytest.approx((0.35, 0.45))
+    assert (columns["misdirected_rate"], columns["n_misdirected"]) == (0.1, 25)
+    assert columns["nulls_blurred_deceptive_rate"] == 0.2
+    assert columns["faithful_original"] == 0.5
+    assert not any("gradcam" in name for name in columns)
+    before = columns_of(fake_metrics({"gradcam": 0.9}, 0.01, False, "3"), "gradcam")
+    assert not any("null" in name or "deceptive" in name or "gate" in name for name in before)
+
+
+def test_counts_and_shares_of_tiles_of_both_classes_have_no_mean():
+    metrics = with_nulls(fake_metrics({"gradcam": 0.9}, 0.01, True, "3"), 0.4, 0.2)
+    columns = columns_of(metrics, "gradcam")
+    assert (columns["deceptive_rate"], columns["deceptive_rate_c2"]) == pytest.approx((0.3, 0.2))
+    assert (columns["n_deceptive_c1"], columns["n_deceptive_c2"]) == (20, 21)
+    assert columns["fsr_null_control"] == "blurred, sharpened_4"
+    assert (columns["gate_pointing_both"], columns["gate_pointing_both_low"]) == (0.5, 0.4)
+    assert not {"n_deceptive", "gate_pointing"} & columns.keys()
+
+
+@pytest.mark.parametrize("damaged", [None, "x", 3, [], [1, 2], {"gradcam": "x"}, {"gradcam": None}, {"other": {}}])
+def test_damaged_values_beside_an_fsr_cost_only_themselves(damaged):
+    metrics = fake_metrics({"gradcam": 0.9}, 0.01, False, "3")
+    metrics |= dict.fromkeys(
+        ("fsr_null", "fsr_null_control", "deceptive_rate", "n_deceptive", "nulls", "gate"), damaged
+    )
+    columns = columns_of(metrics, "gradcam")
+    assert columns["fsr"] == 0.9
+    assert columns.get("fsr_null_control") in (None, "x")

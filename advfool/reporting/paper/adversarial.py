@@ -14,12 +14,13 @@ from advfool.evaluation.attacks import adversarial_accuracy
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.reporting.paper.networks import measured_once, open_run, other_network, settings_name
-from advfool.reporting.paper.tables import mean_and_interval
+from advfool.reporting.paper.tables import BESIDE, mean_and_interval
 from advfool.reporting.runs import Run
 from advfool.utilities.plotting import COLOURS, FOOLED, draw_heatmap, finish, grid_of_axes, new_figure, save_figure
 
 PHASES = ("pretrained", "adversarially trained", "then fooled")
 SHOWN = 6  # images
+MARKERS = {"fsr": ("*", "FSR"), "fsr_null": ("_", "FSR without an attack"), "deceptive_rate": ("d", "deceptive rate")}
 
 
 def phases(
@@ -47,9 +48,11 @@ def phases(
             mean, interval = mean_and_interval(values)
             rates[kind] = {"mean": mean, "interval": interval, "values": values}
         result["phases"][phase] = rates
-    fsr = [100 * rate for run in runs if (rate := run.matched_fsr) is not None]
-    mean, interval = mean_and_interval(fsr)
-    result["fsr"] = {"mean": mean, "interval": interval, "values": fsr}
+    for key in ("fsr", *BESIDE.values()):
+        values = [100 * rate for run in runs if (rate := run.matched(key)) is not None]
+        if values:
+            mean, interval = mean_and_interval(values)
+            result[key] = {"mean": mean, "interval": interval, "values": values}
     return result, found[0]
 
 
@@ -67,7 +70,9 @@ def draw_phases(path: Path, result: Mapping[str, Any], pictures: Mapping[str, Te
     for kind, name, colour in (("clean", "clean", COLOURS["original"]), ("pgd", "PGD", COLOURS["manipulated"])):
         means = [result["phases"][phase][kind]["mean"] for phase in PHASES]
         axis.plot(PHASES, means, marker="o", color=colour, label=f"top-1 on {name} images")
-    axis.plot(PHASES[-1:], [result["fsr"]["mean"]], marker="*", ms=11, ls="", color=FOOLED, label="FSR")
+    for key, (marker, label) in MARKERS.items():
+        if key in result:
+            axis.plot(PHASES[-1:], [result[key]["mean"]], marker=marker, ms=11, ls="", color=FOOLED, label=label)
     axis.set(ylabel="%", ylim=(-3, 103))
     axis.tick_params(axis="x", labelsize=8)
     finish(axis)

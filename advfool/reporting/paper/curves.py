@@ -18,12 +18,13 @@ from advfool.metrics.functional.clusters import numbered, spread_of_mean, standa
 from advfool.metrics.functional.flipping import aopc
 from advfool.reporting import wording
 from advfool.reporting.paper.networks import measured_once, open_run, settings_name
-from advfool.reporting.paper.tables import mean_and_interval
+from advfool.reporting.paper.tables import BESIDE, mean_and_interval
 from advfool.reporting.runs import Run
-from advfool.utilities.plotting import COLOURS, curve_label, finish, new_figure, save_figure
+from advfool.utilities.plotting import COLOURS, FOOLED, curve_label, finish, new_figure, save_figure
 
 SOURCES = ("original", "manipulated", "random")  # whose heatmap gives the order
 RATES = {"accuracy": "top-1 accuracy", "fsr": "FSR"}
+LEVELS = {"fsr_null": (":", "FSR without an attack"), "deceptive_rate": ("--", "deceptive rate without noise")}
 
 
 def aopc_curves(runs: Sequence[Run], images: int, **settings: Any) -> dict[str, Any]:
@@ -126,7 +127,8 @@ def noise(runs: Sequence[Run], levels: Sequence[float], draws: int, images: int 
         images: number of random test images; None: all.
 
     Returns:
-        by network and rate: the mean, the lowest and the highest value over runs and draws, at each level.
+        by network and rate: the mean, the lowest and the highest value over runs and draws, at each level; and the mean
+        of `fsr_null` and `deceptive_rate` over the runs that have them.
 
     Source: Heo et al. 2019, Figure 4(b).
     """
@@ -138,6 +140,10 @@ def noise(runs: Sequence[Run], levels: Sequence[float], draws: int, images: int 
             values = torch.cat([each[f"{network}/{rate}"] for each in found], dim=1).double()  # (levels, runs * draws)
             columns = {"mean": values.mean(dim=1), "low": values.amin(dim=1), "high": values.amax(dim=1)}
             result.setdefault(network, {})[rate] = {key: column.tolist() for key, column in columns.items()}
+    for key in BESIDE.values():  # without noise
+        known = [rate for run in runs if (rate := run.matched(key)) is not None]
+        if known:
+            result[key] = float(np.mean(known))
     return result
 
 
@@ -157,7 +163,11 @@ def draw_noise(path: Path, result: Mapping[str, Any]) -> None:
             axis.fill_between(result["levels"], curve["low"], curve["high"], color=COLOURS[network], alpha=0.15, lw=0)
         axis.set(xlabel="noise, in standard deviations of each tensor", ylabel=title, ylim=(-0.03, 1.03))
         axis.grid(alpha=0.3)
-    axes[0].legend()
+    for key, (line, label) in LEVELS.items():
+        if key in result:
+            axes[1].axhline(result[key], color=FOOLED, ls=line, lw=1.2, label=label)
+    for axis in axes:
+        axis.legend()
     runs, draws = result.get("runs", 1), result.get("draws", 1)
     over = f"{wording.plural(runs, 'run')} with {wording.plural(draws, 'draw')} of the noise each"
     figure.suptitle(f"lines: means; bands: lowest to highest of {over}", fontsize=9)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from advfool.evaluation.paired import NETWORKS
+from advfool.reporting.paper.tables import BESIDE
 from advfool.reporting.runs import Run
 from advfool.training.history import read_history
 from advfool.utilities.files import SNAPSHOTS
@@ -47,7 +48,7 @@ def by_iteration(runs: Sequence[Run]) -> dict[str, Any]:
             "interval": metrics["interval"],
             "top5": {network: metrics["accuracy"][network]["top5"] for network in NETWORKS},
             "top1": {network: metrics["accuracy"][network]["top1"] for network in NETWORKS},
-            "fsr": metrics["fsr"],
+            **{key: metrics[key] for key in ("fsr", *BESIDE.values()) if key in metrics},
             "test_loss": metrics["test_loss"],
             "looks": {name: {"steps": s.tolist(), "values": v.tolist()} for name, (s, v) in validations.items()},
             "kept_images": _of_snapshots(run),

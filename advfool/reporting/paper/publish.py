@@ -14,7 +14,7 @@ from advfool.reporting.paper.curves import aopc_curves, draw_aopc, draw_noise, n
 from advfool.reporting.paper.grids import active_grid, passive_grid
 from advfool.reporting.paper.iterations import by_iteration, draw_iterations
 from advfool.reporting.paper.record import as_markdown, of_table, record_of
-from advfool.reporting.paper.tables import PASSIVE, TABLES, of_the_paper
+from advfool.reporting.paper.tables import BESIDE, PASSIVE, TABLES, of_the_paper
 from advfool.reporting.runs import Run, find_runs
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import SNAPSHOTS, write_json
@@ -114,12 +114,12 @@ def _table(name: str) -> Maker:
 
 def _fig2(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]:
     passive_grid(target / "fig2.png", runs)
-    return {"fsr": _fsr(runs)}
+    return _rates(runs)
 
 
 def _fig3(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]:
     active_grid(target / "fig3.png", runs)
-    return {"fsr": _fsr(runs)}
+    return _rates(runs)
 
 
 def _fig11_17(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _fig11_17(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]
             passive_grid(target / f"passive_{nth}.png", passive, nth)
         if active:
             active_grid(target / f"active_{nth}.png", active, nth)
-    return {"fsr": _fsr(runs)}
+    return _rates(runs)
 
 
 def _fig4a(runs: Sequence[Run], scale: Scale, target: Path) -> dict[str, Any]:
@@ -160,8 +160,9 @@ def _iterations(name: str) -> Maker:
     return make
 
 
-def _fsr(runs: Sequence[Run]) -> dict[str, float | None]:
-    return {run.name: run.matched_fsr for run in runs}
+def _rates(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+    """Collect the FSR of each run and what stands beside it."""
+    return {key: {run.name: run.matched(key) for run in runs} for key in ("fsr", *BESIDE.values())}
 
 
 MAKERS: dict[str, tuple[Choice, Maker]] = {

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from advfool.commands.run_folder import commit
-from advfool.reporting.paper.tables import Cell, PaperTable
+from advfool.reporting.paper.tables import MEANING, Cell, PaperTable
 from advfool.reporting.runs import Run
 from advfool.utilities.files import STATUS, read_json
 
@@ -69,14 +69,20 @@ def of_table(table: PaperTable) -> dict[str, Any]:
 
 
 def as_markdown(table: PaperTable) -> str:
-    """Write a table as Markdown: our numbers, and the published ones in brackets."""
+    """Write a table as Markdown: our numbers, and the published ones in brackets.
+
+    Beside an FSR stand what it would be without an attack and the deceptive rate, where the runs have them.
+    """
     heads = [*table.heads, *(f"{model} {kind}" for model, kind in table.columns)]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
         lines.append([*row.labels, *(_shown(cell) for cell in row.cells)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{text}\n\n{MEANING}" if table.has_nulls else text
 
 
 def _shown(cell: Cell) -> str:
     ours = "-" if cell.ours is None else f"{cell.ours:.1f}"
+    if cell.beside:
+        ours += "; " + ", ".join(f"{name} {value:.1f}" for name, value in cell.beside.items())
     return ours if cell.reported is None else f"{ours} ({cell.reported:.1f})"

@@ -1,7 +1,8 @@
 """The paper's tables from any runs: our numbers, as means over the seeds, and the published numbers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
@@ -14,6 +15,8 @@ from advfool.utilities.files import value_at
 PASSIVE = ("location", "topk", "center_mass")
 TRAINED = ("lrp_t", "gradcam")
 NO_LABEL = "-"
+BESIDE = {"null": "fsr_null", "deceptive": "deceptive_rate"}  # what stands beside an FSR, with its key in metrics.json
+MEANING = "null: the highest FSR of the controls, which are no attacks; deceptive: the deceptive rate."
 Interval = tuple[float, float]
 Path = tuple[str, ...]  # of a rate in metrics.json
 Value = Callable[[Run, tuple[str, ...], str], Path | None]  # where a run has it, by the labels of a row and a column
@@ -31,6 +34,8 @@ class Cell:
         reported: the number that the paper reports.
         runs: the names of the runs.
         values: the numbers of the runs.
+        null: of an FSR, the mean over the runs of what it would be without an attack.
+        deceptive: of an FSR, the mean of the deceptive rates of the same runs.
     """
 
     ours: float | None = None
@@ -39,6 +44,13 @@ class Cell:
     runs: tuple[str, ...] = ()
     values: tuple[float, ...] = ()
     images: tuple[float, float] | None = None
+    null: float | None = None
+    deceptive: float | None = None
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """What stands beside an FSR, by its name; nothing that no run has measured."""
+        return {name: value for name in BESIDE if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,11 @@ class PaperTable:
     columns: tuple[tuple[str, str], ...]
     rows: tuple[TableRow, ...]
 
+    @property
+    def has_nulls(self) -> bool:
+        """Whether a null or a deceptive rate stands beside a number."""
+        return any(cell.beside for row in self.rows for cell in row.cells)
+
 
 def paper_tables(runs: Sequence[Run]) -> list[PaperTable]:
     """Make those of Tables 1, 2, 3 and 5 that the runs have numbers for.
@@ -107,7 +124,8 @@ def table2(runs: Sequence[Run]) -> PaperTable:
         return ("fsr", column, labels[1]) if run.interp == labels[0] else None
 
     chosen = of_the_paper(runs, ("active",))
-    return _table("table2", title, ("trained with", "class"), chosen, ("gradcam", "lrp_t", "lrp"), rows, value)
+    heads = ("trained with", "class")
+    return _table("table2", title, heads, chosen, ("gradcam", "lrp_t", "lrp"), rows, value)
 
 
 def table3(runs: Sequence[Run]) -> PaperTable:
@@ -219,9 +237,20 @@ def _table(
             found = [(run, place) for run, place in places if place and _number(run, place) is not None]
             if labels[0] == "original":  # one network, however often it was manipulated
                 found = list({run.results.get("original_sha256"): (run, place) for run, place in found}.values())
-            cells.append(_cell_of(found, reported_value(name, labels, model, kind)))
+            cell = _cell_of(found, reported_value(name, labels, model, kind))
+            cells.append(replace(cell, **_beside(found)))
         lines.append(TableRow(labels, tuple(cells)))
     return PaperTable(name, title, "%", heads, columns, tuple(lines))
+
+
+def _beside(found: Sequence[tuple[Run, Path]]) -> dict[str, float]:
+    """Average what stands beside an FSR over the runs that have it, in percent; nothing for other rates."""
+    rates = {
+        name: [_number(run, (key, *place[1:])) for run, place in found if place[0] == "fsr"]
+        for name, key in BESIDE.items()
+    }
+    known = {name: [value for value in values if value is not None] for name, values in rates.items()}
+    return {name: 100 * fmean(values) for name, values in known.items() if values}
 
 
 def _cell_of(found: Sequence[tuple[Run, Path]], reported: float | None) -> Cell:

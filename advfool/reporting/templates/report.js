@@ -85,7 +85,7 @@ function tabulate(details) {
   let head;
   if (data[0].type === "heatmap") {
     head = heads([`${title("yaxis")} \\ ${title("xaxis")}`, ...data[0].x.map(plain)]);
-    data[0].y.forEach((name, row) => body.append(element("tr", {}, ...cells([plain(name), ...data[0].z[row]], true))));
+    data[0].y.forEach((name, row) => body.append(element("tr", {}, ...cells([plain(name), ...data[0].z[row].map((value, place) => (value === null ? null : plain(data[0].text[row][place])))], true))));
   } else {
     head = heads(["curve or run", title("xaxis"), "value"]);
     for (const trace of data.filter((found) => found.x[0] !== null)) {
