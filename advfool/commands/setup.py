@@ -157,10 +157,11 @@ def _target_layer(cfg: DictConfig, network: nn.Module, data: DataModule) -> tupl
 
 def settings_from(cfg: DictConfig) -> Settings:
     """Build the settings of a comparison; raise an AdvfoolError where a value is out of range."""
-    aopc = AOPCSettings(**plain(cfg.aopc), seed=cfg.seed)
-    faithfulness = FaithfulnessSettings(**plain(cfg.faithfulness), seed=cfg.seed)
-    nulls = NullSettings(**plain(cfg.nulls))
-    accuracy = AccuracySettings(**plain(cfg.accuracy))
+    # The configuration of an older run lacks what did not exist: it has the default values.
+    of = {key: plain(cfg[key]) if key in cfg else {} for key in ("aopc", "faithfulness", "nulls", "accuracy")}
+    aopc = AOPCSettings(**of["aopc"], seed=cfg.seed)
+    faithfulness = FaithfulnessSettings(**of["faithfulness"], seed=cfg.seed)
+    nulls, accuracy = NullSettings(**of["nulls"]), AccuracySettings(**of["accuracy"])
     return Settings(cfg.target, cfg.seed, cfg.fsr_images, aopc, faithfulness, nulls, cfg.pictures, accuracy)
 
 

@@ -20,7 +20,14 @@ NAMES = ("model", "fooling", "interp")
 SETTINGS = (*NAMES, "seed", *Setting._fields)
 WHOLE = ("accuracy", "n_", "gate")  # columns of two classes whose mean says nothing
 OWN_INTERVALS = {"accuracy_drop_ci95": "accuracy_drop_top1", "gate_ci95": "gate_pointing_both"}  # beside their numbers
-SKIPPED = (*SETTINGS, "interval", "evaluate_with", "interpreters", "ci95")  # keys of metrics.json without columns
+SKIPPED = (
+    *SETTINGS,
+    "interval",
+    "evaluate_with",
+    "interpreters",
+    "ci95",
+    "fsr_null_control",
+)  # without columns of numbers
 
 
 def result_rows(runs: Sequence[Run]) -> list[Row]:

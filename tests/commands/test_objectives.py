@@ -18,6 +18,7 @@ from tests.helpers.sealed import sealed_test_images
 SEARCH = [
     "-m", *SMALL, "trainer.max_steps=4", "trainer.val_check_interval=2", "pictures=0", "evaluate_with=[]",
     "search=pareto", "hydra.sweeper.n_trials=2", "callbacks.divergence=null",
+    "faithfulness.images=8", "faithfulness.random_orders=2", "nulls.images=4",
 ]  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def test_a_search_runs_with_test_images_that_cannot_be_read_before_the_end(tmp_p
     runs = {run.name: metrics_of(run.folder) for run in find_runs(tmp_path)}
     assert (len(runs), seal["ends"]) == (2, 2)
     told = {(fsr, drop) for fsr, drop in returned}
+    assert all(metrics["selection"]["n_images_faithfulness"] == 8 for metrics in runs.values())
     for metrics in runs.values():
         assert metrics["test_images"]["opened"] == "once, after training"
         chosen_by = metrics["selection"]

@@ -84,3 +84,29 @@ def test_missing_classes_are_an_error_before_the_start(tmp_path):
         with pytest.raises(AdvfoolError) as error:
             assembled(*options, *overrides)
         assert message in str(error.value)
+
+
+@pytest.mark.parametrize("lacking", [(), ("faithfulness", "nulls"), ("aopc", "faithfulness", "nulls", "accuracy")])
+def test_the_configuration_of_an_older_run_has_default_values_for_what_it_lacks(lacking):
+    from omegaconf import OmegaConf
+
+    from advfool.commands.setup import settings_from
+    from advfool.evaluation.setup import Settings
+
+    keys = {"aopc": {"images": 3}, "faithfulness": {"images": 5}, "nulls": {"images": 7}, "accuracy": {"margin": 0.02}}
+    stored = {key: value for key, value in keys.items() if key not in lacking}
+    stored |= {"target": "label", "seed": 0, "fsr_images": 9, "pictures": 0}
+    settings, usual = settings_from(OmegaConf.create(stored)), Settings()
+    for key, value in keys.items():
+        name, number = next(iter(value.items()))
+        expected = getattr(getattr(usual, key), name) if key in lacking else number
+        assert getattr(getattr(settings, key), name) == expected
+
+
+def test_a_finished_run_is_opened_with_every_setting_of_a_comparison():
+    from dataclasses import fields
+
+    from advfool.evaluation.setup import Settings
+    from advfool.reporting.paper.networks import USED
+
+    assert {field.name for field in fields(Settings)} <= set(USED)

@@ -75,7 +75,7 @@ def test_paper_tables_have_the_means_over_the_runs_that_have_them():
     assert not paper_tables(grid())[0].has_nulls
     rates = _rates(runs)
     assert rates["deceptive_rate"] == {"0": 0.5, "1": 0.5, "2": None}
-    assert "90.0" in latex_tables([], [table])
+    assert " (10.0); 50.0 / 0.8" in latex_tables([], [table])
 
 
 def test_active_tables_have_those_of_each_class():
@@ -96,3 +96,12 @@ def test_plots_and_their_texts_have_them():
     assert "(null 10.0 %, deceptive 50.0 %)" in tradeoff_figure(rows, anchors)["alt"]
     plain = transfer_figure(transfers(result_rows([run]))[0], anchors)
     assert plain["data"][0]["text"][0][0] == "90.0"
+
+
+def test_every_line_of_the_pages_tables_has_a_cell_below_each_head(texts):
+    page = texts["report.html"].split("<script type")[0]
+    for table in re.findall("<table.*?</table>", page, flags=re.DOTALL):
+        if "rowspan" not in table:
+            heads, body = table.split("<tbody>")
+            lines = re.findall("<tr.*?</tr>", body, flags=re.DOTALL)
+            assert {len(re.findall("<t[hd][ >]", line)) for line in lines} == {len(re.findall("<th[ >]", heads))}

@@ -21,7 +21,7 @@ from advfool.utilities.stored import stored_file, stored_path
 
 USED = (  # keys of a run's configuration that a setup is built from
     *("model", "data", "fooling", "interp", "interpreters", "imports", "aopc", "accuracy"),
-    *("target", "seed", "fsr_images", "pictures", "cache"),
+    *("faithfulness", "nulls", "target", "seed", "fsr_images", "pictures", "cache"),
 )
 
 
