@@ -73,35 +73,16 @@ def maps_of(setup: Setup, manipulated: torch.nn.Module) -> tuple[torch.Tensor, d
 
 def draw(path: Path, rates: Rates, images: torch.Tensor, maps: dict[str, torch.Tensor]) -> None:
     """Draw the maps with their rates below them."""
-    figure = new_figure(2.0 * len(MAPS) + 1.6, 1.75 * SHOWN + 1.9)
+    figure = new_figure(2.2 * len(MAPS), 2.2 * SHOWN + 1.5)
     axes = grid_of_axes(figure, SHOWN, len(MAPS))
     for line, image, place in zip(axes, images, range(SHOWN), strict=True):
         for axis, name in zip(line, MAPS, strict=True):
             draw_heatmap(axis, maps[name][place], image)
-    for axis, (name, title) in zip(axes[0], MAPS.items(), strict=True):
-        axis.set_title(title, fontsize=11)
-        lines = [f"{rates[fooling][name][0]:.0f} % / {rates[fooling][name][1]:.0f} %" for fooling in FOOLINGS]
-        axes[-1][list(MAPS).index(name)].set_xlabel("\n".join(lines), fontsize=11, linespacing=1.5, labelpad=8)
-    axes[-1][0].annotate(
-        "\n".join([*FOOLINGS]),
-        (0, 0),
-        (-12, -9),
-        "axes fraction",
-        "offset points",
-        ha="right",
-        va="top",
-        fontsize=11,
-        linespacing=1.5,
-    )
-    axes[-1][0].annotate(
-        "below each map: FSR / deceptive rate",
-        (0, 0),
-        (0, -86),
-        "axes fraction",
-        "offset points",
-        va="top",
-        fontsize=10,
-    )
+    for axis, below, (name, title) in zip(axes[0], axes[-1], MAPS.items(), strict=True):
+        axis.set_title(title, fontsize=10, pad=8)
+        lines = (f"{fooling}  {own[name][0]:.0f} % / {own[name][1]:.0f} %" for fooling, own in rates.items())
+        below.set_xlabel("\n".join(lines), fontsize=9, linespacing=1.5, labelpad=8)
+    figure.suptitle("below each map: FSR / deceptive rate, as each fooling judges maps of this kind", fontsize=10)
     save_figure(figure, path)
 
 
