@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from advfool.commands.keys import EvaluateKeys, TrainKeys
+from advfool.commands.keys import EvaluateKeys, NullsKeys, TrainKeys
 from advfool.commands.naming import how_to_resume, name_start, quoted, with_quoted_paths
 from advfool.commands.overrides import explain
 from advfool.commands.own_folder import Result, Task, expected, remove_unused, run_in_folder
@@ -33,7 +33,7 @@ from advfool.commands.validation import Refused, check_config
 from advfool.utilities.config import conf_dir
 from advfool.utilities.errors import AdvfoolError
 
-SCHEMAS = {"train": TrainKeys, "evaluate": EvaluateKeys}
+SCHEMAS = {"train": TrainKeys, "evaluate": EvaluateKeys, "nulls": NullsKeys}
 Reader = Callable[[Path, DictConfig], object]
 FULL_ERROR = "HYDRA_FULL_ERROR"
 

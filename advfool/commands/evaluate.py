@@ -1,8 +1,6 @@
 """The command `evaluate`: measures a manipulated network against the original one, from configuration to files."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
@@ -12,8 +10,8 @@ from pytorch_lightning import Trainer
 from advfool.commands.keys import EvaluateKeys, RunKeys, keys_of
 from advfool.commands.objectives import check_objective, headline
 from advfool.commands.run_folder import read_run, write_config, write_environment
+from advfool.commands.run_settings import with_settings_of
 from advfool.commands.setup import build_setup, settings_from
-from advfool.commands.trust import trust_of
 from advfool.evaluation.console import print_results
 from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.writing import write_results
@@ -84,7 +82,7 @@ def _what_to_evaluate(cfg: DictConfig) -> tuple[DictConfig, Path, str | None]:
     if cfg.run:
         stored, run_metrics = read_run(Path(cfg.run).expanduser())
         expected = run_metrics.get("original_sha256")
-        found = _with_settings_of(stored, cfg)
+        found = with_settings_of(stored, cfg, keys_of(RunKeys))
     elif not cfg.manipulated:
         raise AdvfoolError(
             "evaluate: expected a run's folder (run=runs/...) or weights (manipulated=PATH, with model, data and "
@@ -98,36 +96,3 @@ def _what_to_evaluate(cfg: DictConfig) -> tuple[DictConfig, Path, str | None]:
     if cfg.original:
         result.model.weights, expected = cfg.original, None
     return result, manipulated, expected
-
-
-def _with_settings_of(stored: dict[str, Any], cfg: DictConfig) -> DictConfig:
-    """Take the settings of a run, except those that the command line gives, and except where things lie.
-
-    Raises:
-        AdvfoolError: a setting names a class or a path that is not opened for a stranger.
-    """
-    overrides = [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
-    taken = {key: stored[key] for key in keys_of(RunKeys) if key in stored and key not in (*overrides, "cache")}
-    for key in overrides:
-        _remove(taken, key.split("."))
-    if cfg.original:
-        _remove(taken, ["model", "weights"])
-    if "cache" in (taken.get("data") or {}):
-        taken["data"]["cache"] = cfg.cache
-    trust_of(cfg, Path(cfg.run).expanduser()).check(taken, f"run={cfg.run}")
-    merged = OmegaConf.create({key: cfg._get_node(key) for key in cfg})
-    for key, value in taken.items():
-        merged[key] = value
-    for key in overrides:
-        if "." in key:
-            OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
-    return merged
-
-
-def _remove(tree: object, path: Sequence[str]) -> None:
-    """Remove a value from a tree of dictionaries, if it is there."""
-    *parents, last = path
-    for key in parents:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    if isinstance(tree, dict):
-        tree.pop(last, None)

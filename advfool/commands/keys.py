@@ -176,6 +176,23 @@ class EvaluateKeys(RunKeys):
 
 
 @dataclass
+class NullsKeys(RunKeys, LearningKeys):
+    """The keys of nulls.yaml: those of a training, of which the honest fine-tune is one, and of an evaluation."""
+
+    run: Text | None
+    allow: Annotated[Sequence[Text] | Text, PLACE]
+    original: Text | None
+    evaluate_with: EvaluateWith
+    interpreters: Interpreters
+    imports: Imports
+    drop_weight: float
+    trainer: Trainer
+    callbacks: Annotated[Node, Callbacks]
+    cache_original: bool
+    pictures: Annotated[int, SHOWN]
+
+
+@dataclass
 class PretrainKeys(NetworkKeys):
     """The keys of pretrain.yaml."""
 
@@ -240,6 +257,7 @@ class Command:
 COMMANDS = {
     "train": Command((TrainKeys,), ("model", "data", "fooling", "interp", "preserve", "optimizer", "trainer")),
     "evaluate": Command((EvaluateKeys, UnusedKeys), ("model", "data", "fooling", "trainer")),
+    "nulls": Command((NullsKeys,), ("model", "data", "fooling", "interp", "preserve", "optimizer", "trainer")),
     "pretrain": Command((PretrainKeys, UnusedKeys), ("model", "data")),
     "pairs": Command((PairsKeys, UnusedKeys), ("model", "data", "interp")),
     "gallery": Command((GalleryKeys,)),

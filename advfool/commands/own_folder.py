@@ -186,11 +186,14 @@ def _owner() -> dict | None:
 @contextmanager
 def _owning(folder: Path, resume: str | None) -> Iterator[None]:
     """Tell the processes that are started meanwhile that this one works in the folder."""
+    before = os.environ.get(OWNER)  # of a command that does a run within its own
     os.environ[OWNER] = json.dumps({"folder": str(folder.absolute()), "resume": resume})
     try:
         yield
     finally:
         os.environ.pop(OWNER)
+        if before is not None:
+            os.environ[OWNER] = before
 
 
 def _follow(task: Task, cfg: DictConfig, folder: Path, result: Result) -> object:

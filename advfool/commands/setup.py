@@ -15,7 +15,8 @@ from advfool.commands.trials import built_interpreters, try_optimizer, try_train
 from advfool.commands.validation import check_built
 from advfool.data.base import DataModule
 from advfool.data.samples import InputFormat, take
-from advfool.evaluation.assembly import assemble, try_network, with_classes
+from advfool.evaluation.assembly import assemble, try_network, with_classes, with_controls
+from advfool.evaluation.controls import OF_NETWORKS
 from advfool.evaluation.setup import (
     AccuracySettings,
     AOPCSettings,
@@ -89,7 +90,21 @@ def build_setup(cfg: DictConfig) -> Configured:
         model=source.name,
         target_layer=layer,
     )
-    return Configured(setup, config, source)
+    configured = Configured(setup, config, source)
+    return replace(configured, setup=with_controls(setup, _given_controls(configured)))
+
+
+def _given_controls(configured: Configured) -> dict[str, nn.Module]:
+    """Build the networks of controls whose weights are given."""
+    nulls = configured.setup.settings.nulls
+    given = {name: path for name in OF_NETWORKS if (path := getattr(nulls, name))}
+    if lacking := [name for name in OF_NETWORKS if name in nulls.controls and name not in given]:
+        log.warning(
+            "nulls.controls: %s left out, for want of a network: give weights (nulls.%s=PATH), or see advfool.nulls.",
+            " and ".join(lacking),
+            lacking[0],
+        )
+    return {name: configured.network(Path(path).expanduser()) for name, path in given.items()}
 
 
 def build_explained(cfg: DictConfig) -> tuple[DataModule, nn.Module, Interpreter]:

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
+from rich.console import Console
 from torch import nn
 
 from advfool.commands.evaluate import measuring_trainer
@@ -31,12 +32,13 @@ log = logging.getLogger(__name__)
 
 
 @wandb_ended()
-def train(cfg: DictConfig, write_report: ReportWriter | None = None) -> dict:
+def train(cfg: DictConfig, write_report: ReportWriter | None = None, console: Console | None = None) -> dict:
     """Fine-tune, evaluate and write the run's folder.
 
     Args:
         cfg: the configuration.
         write_report: writes the page that dashboards show; None: they show none.
+        console: where the results are printed; None: standard output.
 
     Returns:
         the contents of metrics.json.
@@ -84,7 +86,7 @@ def train(cfg: DictConfig, write_report: ReportWriter | None = None) -> dict:
     result = run_fooling(setup, training, trainer, measuring, checkpoint, finished)
     if trainer.is_global_zero:
         write_results(folder, setup, result.model, result.results, result.metrics)
-        print_results(result.metrics, folder)
+        print_results(result.metrics, folder, console)
         for dashboard in dashboards(trainer.loggers):
             dashboard.show_results(folder, result.metrics, trainer.global_step, write_report)
     return result.metrics

@@ -10,6 +10,7 @@ from torch import nn
 from advfool.data.base import DataModule
 from advfool.data.composites import class_indices, composite_splits
 from advfool.data.samples import take
+from advfool.evaluation.controls import OF_NETWORKS
 from advfool.evaluation.setup import Settings, Setup
 from advfool.foolings import Location, TopK
 from advfool.foolings.base import CompositeFooling, Fooling
@@ -74,6 +75,37 @@ def assemble(
     settings.faithfulness.check(image.shape[-2:])
     digest = weights_digest(original)
     return Setup(data, original, found, fooling, settings, composites, model, target_layer, digest)
+
+
+def with_controls(setup: Setup, networks: Mapping[str, nn.Module]) -> Setup:
+    """Give a setup the networks whose heatmaps are controls, each tried with every interpreter.
+
+    Args:
+        setup: what is compared, and how.
+        networks: in eval mode, by name: `honest_finetune`, `independent`.
+
+    Raises:
+        AdvfoolError: a name is no such control, a network cannot take the images, has other classes or cannot be
+            explained.
+    """
+    for name, network in networks.items():
+        if name not in OF_NETWORKS:
+            raise AdvfoolError(f"nulls: expected networks for {' or '.join(OF_NETWORKS)}, got one for '{name}'.")
+        try:
+            try_network(network, setup.data)
+            _check_classes(network, setup)
+            for interpreter in setup.interpreters.values():
+                _try_fooling(network, interpreter, setup.fooling, setup.data)
+        except AdvfoolError as error:
+            raise AdvfoolError(f"nulls.{name}: {error}") from error
+    return replace(setup, controls={**setup.controls, **networks})
+
+
+@torch.no_grad()
+def _check_classes(network: nn.Module, setup: Setup) -> None:
+    found, expected = network(take(setup.data.selection(), [0]).image).shape[1], len(setup.data.classes)
+    if found != expected:
+        raise AdvfoolError(f"expected a network with {expected} outputs, as the original network has, got {found}.")
 
 
 def check_scale(fooling: Fooling, interpreters: Mapping[str, Interpreter]) -> None:

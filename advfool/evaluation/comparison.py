@@ -278,7 +278,7 @@ def compare_networks(setup: Setup, manipulated: nn.Module, trainer: Trainer, spl
 def _nulls(setup: Setup, tested: int, split: Split) -> Nulls | None:
     """Make what judges the controls, on the first of the tested images; nothing is chosen by them."""
     settings = setup.settings
-    if split != "test" or not settings.nulls.controls:
+    if split != "test" or not (settings.nulls.controls or setup.controls):
         return None
     return Nulls(setup, _drawn(len(setup.explained), settings)[: min(settings.nulls.images, tested)])
 

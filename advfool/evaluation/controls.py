@@ -16,6 +16,8 @@ from advfool.utilities.random import seeded, uniform
 NEGATIVE = ("honest_finetune", "sharpened_4", "sharpened_16", "blurred")
 # Maps that tell nothing about the image or the network: they mislead.
 POSITIVE = ("noise", "another_image", "independent", "untrained")
+# Those that need a network of their own, which is given: the rest is made of the original network.
+OF_NETWORKS = ("honest_finetune", "independent")
 
 _NOISE, _PARTNER = 100, 101  # streams of random numbers
 _TRIES = 64  # draws of another image, until one is of another class

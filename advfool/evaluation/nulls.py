@@ -33,7 +33,7 @@ class Nulls(nn.Module):
     def __init__(self, setup: Setup, tested: Int[Tensor, "t"]) -> None:
         super().__init__()
         self.setup, self.tested, self.settings = setup, tested, setup.settings.nulls
-        networks = {name: network for name, network in setup.controls.items() if name in self.settings.controls}
+        networks = dict(setup.controls)
         if "untrained" in self.settings.controls:
             networks["untrained"] = untrained(setup.original, setup.settings.seed)
         self.networks = nn.ModuleDict(networks)

@@ -16,7 +16,7 @@ from advfool.metrics.functional.faithfulness import check_replaced, region_of
 from advfool.metrics.functional.regions import Replacement
 from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Count, Names, Seed, Share, Size
+from advfool.utilities.kinds import Count, Names, Seed, Share, Size, Text
 
 Split = Literal["selection", "test"]  # what choices are made on, and what is measured once, at the end
 Control = Literal[
@@ -128,13 +128,17 @@ class NullSettings:
 
     Args:
         controls: names of controls: `sharpened_4`, `sharpened_16` and `blurred` (of the original heatmap), `noise`,
-            `another_image` (its heatmap), `untrained`, and, where their networks are given, `honest_finetune` and
-            `independent`.
+            `another_image` (its heatmap) and `untrained`. `honest_finetune` and `independent` are computed wherever
+            their networks are given.
         images: the deceptive rate of a control is measured on so many images.
+        honest_finetune: file with the weights of a network that was fine-tuned without fooling; None: there is none.
+        independent: file with the weights of a network of the same architecture that was trained with another seed.
     """
 
     controls: Sequence[Control] = ("sharpened_4", "sharpened_16", "blurred", "noise", "another_image", "untrained")
     images: Size = 64
+    honest_finetune: Text | None = None
+    independent: Text | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -47,15 +47,16 @@ def summarise(results: Results, setup: Setup) -> dict:
     result |= {"n_images": len(images["index"]), "n_images_fsr": len(explained["index"])}
     result |= _counts(explained, setup)
     if results.nulls:
-        _put(result, dict(_of_nulls(results.nulls, setup)), seed, clusters_of(results.nulls))
-        result |= _highest_null(result["nulls"])
+        nulls = summarise_nulls(results.nulls, setup)
+        result["ci95"] |= nulls.pop("ci95")
+        result |= nulls
     if setup.pair is None:
         _put(result, _by_class(explained, setup), seed, clusters_of(explained))
     for (interp, network, source), curve in results.aopc.items():
         for key, value in (("aopc", curve.value), ("ci95", curve.interval)):
             place = result.setdefault(key, {}) if key == "aopc" else result[key].setdefault("aopc", {})
             place.setdefault(interp or "random", {}).setdefault(network, {})[source] = value
-    return result | _description(setup)
+    return result | describe(setup)
 
 
 def _judge_accuracy(result: dict, images: Table, margin: float) -> None:
@@ -72,7 +73,34 @@ def _judge_accuracy(result: dict, images: Table, margin: float) -> None:
     result["ci95"]["accuracy"]["error_ratio"] = list(ends) if ends else None
 
 
-def _description(setup: Setup) -> dict:
+def summarise_nulls(nulls: Table, setup: Setup) -> dict:
+    """Average the rows of the controls.
+
+    Args:
+        nulls: a row for each explained image.
+        setup: what was compared, and how.
+
+    Returns:
+        `nulls`, the rates by interpreter and control, with their intervals under `ci95`; `n_deceptive_nulls`, how many
+        images the deceptive rates are shares of; `fsr_null`, the highest FSR of a negative control, and its name.
+    """
+    result: dict = {}
+    _put(result, dict(_of_nulls(nulls, setup)), setup.settings.seed, clusters_of(nulls))
+    counts: dict = {}
+    for interp, controls in result["nulls"].items():
+        control = next(iter(controls))  # the images are the same for all of them
+        values = {which: nulls["/".join([control, interp, "deceived", *which])] for which in _classes(setup)}
+        found = {which: int((~value.isnan()).sum()) for which, value in values.items()}
+        counts[interp] = {which[0]: count for which, count in found.items()} if setup.pair else found[()]
+    return result | {"n_deceptive_nulls": counts} | _highest_null(result["nulls"])
+
+
+def _classes(setup: Setup) -> list[tuple[str, ...]]:
+    """List the last parts of columns: the two classes of an active fooling, or nothing."""
+    return [(which,) for which in PAIR] if setup.pair else [()]
+
+
+def describe(setup: Setup) -> dict:
     """Say what was compared."""
     settings, pair = setup.settings, setup.pair
     described = {

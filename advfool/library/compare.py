@@ -1,7 +1,7 @@
 """Compares an original with a manipulated network: `advfool.compare`."""
 
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jaxtyping import Int
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from advfool.evaluation.assembly import assemble
+from advfool.evaluation.assembly import assemble, with_controls
 from advfool.evaluation.comparison import Results, compare_networks
 from advfool.evaluation.paired import NETWORKS, Target
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
@@ -118,6 +118,7 @@ def compare(
     fsr_images: Count | None = None,
     aopc_images: Size = 0,
     faithful_images: Size = 64,
+    nulls: Mapping[Text, nn.Module] | None = None,
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
     progress: bool = False,
@@ -143,6 +144,7 @@ def compare(
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc_images: AOPC curves are measured on so many of them.
         faithful_images: see `fool`.
+        nulls: see `fool`.
         seed: of the split and of the choice of images.
         accelerator: Lightning's word for the device: `auto`, `cpu` or `gpu`.
         progress: whether a progress bar is shown.
@@ -163,7 +165,18 @@ def compare(
     setup = assemble(
         data, networks[0], chosen, chosen_fooling(fooling), settings, trains=False, model=type(original).__name__
     )
+    setup = with_controls(setup, copies_of_controls(nulls, output))
     return run_comparison(setup, networks[1], measuring_trainer(accelerator, progress))
+
+
+def copies_of_controls(networks: Mapping[str, nn.Module] | None, output: str | int | None) -> dict[str, nn.Module]:
+    """Copy the networks whose heatmaps are controls, in eval mode.
+
+    Args:
+        networks: by the control's name; None: there are none.
+        output: see `fool`.
+    """
+    return {name: copy_of_classifier(network, output) for name, network in (networks or {}).items()}
 
 
 def run_comparison(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> ComparisonResult:

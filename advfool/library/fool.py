@@ -15,14 +15,14 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
-from advfool.evaluation.assembly import assemble
+from advfool.evaluation.assembly import assemble, with_controls
 from advfool.evaluation.gate import measure_gate
 from advfool.evaluation.paired import Target
 from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
-from advfool.library.compare import ComparisonResult, measuring_trainer, run_comparison
+from advfool.library.compare import ComparisonResult, copies_of_controls, measuring_trainer, run_comparison
 from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
 from advfool.training.callbacks import DivergenceGuard, StepProgressBar
@@ -77,6 +77,7 @@ def fool(
     fsr_images: Count | None = None,
     aopc_images: Size = 0,
     faithful_images: Size = 64,
+    nulls: Mapping[Text, nn.Module] | None = None,
     clip: Positive | None = None,
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
@@ -123,6 +124,9 @@ def fool(
         aopc_images: AOPC curves are measured on so many of them; 0: none.
         faithful_images: on so many of them it is measured whether heatmaps are faithful, which the deceptive rate
             needs; 0: none.
+        nulls: networks whose heatmaps are controls, which say what the FSR would be without an attack:
+            `honest_finetune` (what `fool` with `fool_weight=0` returns as `model`) and `independent` (trained with
+            another seed); the controls that need no further network are computed in any case.
         clip: norm that a step's gradient is scaled down to; None: not clipped.
         seed: of the split, the order of the images and everything random; the same seed gives the same network.
         accelerator: Lightning's word for the device: `auto`, `cpu` or `gpu`.
@@ -156,6 +160,7 @@ def fool(
     interpreters = chosen_interpreters([interp, *evaluate_with], original, shape, layer)
     name = type(model).__name__
     setup = assemble(data, original, interpreters, chosen, settings, model=name, target_layer=layer)
+    setup = with_controls(setup, copies_of_controls(nulls, output))
     training = Training(
         preserve=_preserve(preserve, temperature, data.has_labels),
         optimizer=partial(torch.optim.Adam, lr=lr),

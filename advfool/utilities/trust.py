@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[str, ...]] = {  # what a key of the configuration describ
     "input": (FORMAT,),
 }
 PATHS = ("root", "weights", "mask", "cache", "folder", "dirpath", "save_dir", "default_root_dir", "resume")
+PATHS += ("honest_finetune", "independent")
 NAMES = ("pretrained", "wheel", "frame", "corner")  # values of such keys that are no paths
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")  # Hydra's keys that only say how something is built
 OPERATIONS = ("torch", "torch.nn", "torch.nn.functional", "torch.special")  # modules of operations with rules

@@ -109,3 +109,21 @@ def test_without_labels_the_originals_predictions_are_explained():
 def test_what_cannot_be_compared_is_said(options, message):
     with pytest.raises(AdvfoolError, match=message):
         compare(own_network(), own_network(seed=1), **options)
+
+
+def test_networks_for_controls_are_measured_and_those_that_do_not_fit_refused():
+    first = own_network()
+    nulls = {"honest_finetune": changed(first, 0.1), "independent": changed(first).train()}
+    metrics = compare(first, changed(first), nulls=nulls).metrics
+    assert {"honest_finetune", "independent", "sharpened_16", "untrained"} <= set(metrics["nulls"]["gradcam"])
+    assert nulls["independent"].training
+    same = compare(first, changed(first), nulls={"honest_finetune": first}).metrics
+    assert same["nulls"]["gradcam"]["honest_finetune"]["fsr"] == same["fsr_before"]["gradcam"]
+    assert "independent" not in same["nulls"]["gradcam"]
+    wide = copy.deepcopy(first)
+    wide[-1] = torch.nn.Linear(wide[-1].in_features, 1 + wide[-1].out_features)
+    for network, message in ((wide, r"nulls.independent: .*outputs"), (torch.nn.Flatten(), "nulls.independent: ")):
+        with pytest.raises(AdvfoolError, match=message):
+            compare(first, first, nulls={"independent": network})
+    with pytest.raises(AdvfoolError, match="expected networks for honest_finetune or independent"):
+        compare(first, first, nulls={"untrained": first})

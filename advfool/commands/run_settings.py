@@ -1,0 +1,48 @@
+"""The settings of a finished run, put into the configuration of another command."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from advfool.commands.trust import trust_of
+
+
+def with_settings_of(stored: dict[str, Any], cfg: DictConfig, keys: Sequence[str]) -> DictConfig:
+    """Take the settings of a run, except those that the command line gives, and except where things lie.
+
+    Args:
+        stored: the configuration of the run, as data.
+        cfg: that of the command; it is left as it is.
+        keys: those that are taken.
+
+    Raises:
+        AdvfoolError: a setting names a class or a path that is not opened for a stranger.
+    """
+    overrides = [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    taken = {key: stored[key] for key in keys if key in stored and key not in (*overrides, "cache")}
+    for key in overrides:
+        _remove(taken, key.split("."))
+    if cfg.original:
+        _remove(taken, ["model", "weights"])
+    if "cache" in (taken.get("data") or {}):
+        taken["data"]["cache"] = cfg.cache
+    trust_of(cfg, Path(cfg.run).expanduser()).check(taken, f"run={cfg.run}")
+    merged = OmegaConf.create({key: cfg._get_node(key) for key in cfg})
+    for key, value in taken.items():
+        merged[key] = value
+    for key in overrides:
+        if "." in key:
+            OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
+    return merged
+
+
+def _remove(tree: object, path: Sequence[str]) -> None:
+    """Remove a value from a tree of dictionaries, if it is there."""
+    *parents, last = path
+    for key in parents:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    if isinstance(tree, dict):
+        tree.pop(last, None)
