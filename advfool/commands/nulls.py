@@ -17,7 +17,7 @@ from advfool.commands.keys import LearningKeys, RunKeys, keys_of
 from advfool.commands.pretrained import pretrained_weights
 from advfool.commands.run_folder import read_run, write_config, write_environment
 from advfool.commands.run_settings import with_settings_of
-from advfool.commands.setup import Configured, build_setup, settings_from
+from advfool.commands.setup import Configured, build_setup, networks_of_controls, settings_from
 from advfool.commands.validation import check_config
 from advfool.evaluation.assembly import with_controls
 from advfool.evaluation.controls import NEGATIVE, OF_NETWORKS
@@ -59,8 +59,7 @@ def nulls(cfg: DictConfig, console: Console | None = None) -> dict:
             "original=PATH."
         )
     weights, left_out = _weights(cfg, configured)
-    networks = {name: configured.network(path) for name, path in weights.items()}
-    setup = with_controls(configured.setup, networks)
+    setup = with_controls(configured.setup, networks_of_controls(configured, weights))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     trainer = measuring_trainer(cfg)
     found = measure_nulls(setup, trainer)

@@ -104,7 +104,18 @@ def _given_controls(configured: Configured) -> dict[str, nn.Module]:
             " and ".join(lacking),
             lacking[0],
         )
-    return {name: configured.network(Path(path).expanduser()) for name, path in given.items()}
+    return networks_of_controls(configured, {name: Path(path).expanduser() for name, path in given.items()})
+
+
+def networks_of_controls(configured: Configured, weights: Mapping[str, Path]) -> dict[str, nn.Module]:
+    """Build the networks of controls from files of weights, by the control's name."""
+    found = {}
+    for name, path in weights.items():
+        try:
+            found[name] = configured.network(path)
+        except AdvfoolError as error:
+            raise AdvfoolError(f"nulls.{name}={path}: {error}") from error
+    return found
 
 
 def build_explained(cfg: DictConfig) -> tuple[DataModule, nn.Module, Interpreter]:
