@@ -98,12 +98,11 @@ def _settings(honest: DictConfig, outside: Path) -> dict[str, Any]:
 @contextmanager
 def _writing_into(folder: Path) -> Iterator[None]:
     """Let what runs meanwhile take a folder for that of the command."""
-    before = HydraConfig.instance().cfg
-    assert isinstance(before, DictConfig)
+    before: Any = HydraConfig.instance().cfg
     within = before.copy()
     with read_write(within.hydra), open_dict(within.hydra):
         within.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().cfg = within
+    HydraConfig.instance().set_config(within)
     try:
         yield
     finally:
