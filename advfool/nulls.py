@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from advfool.commands.cli import command
 
 
-def result(folder: Path) -> dict:
+def result(folder: Path, cfg: DictConfig) -> dict:
     """Read what the command has measured."""
     from advfool.commands.nulls import result
 

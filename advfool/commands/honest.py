@@ -34,6 +34,7 @@ UNMEASURED = {
     "logger": None,
     "paper": None,
     "resume": None,
+    "objective": "fsr",
     "pictures": 0,
     "fsr_images": 10000,
     "aopc": {"images": 0},
@@ -67,7 +68,8 @@ def honest_finetune(configured: Configured) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     log.info("The honest fine-tune, with fool_weight=0: %s", folder)
     with _writing_into(folder):
-        run_in_folder(lambda found: train(found, console=Console(quiet=True)), honest, folder, result)
+        quiet = Console(quiet=True)
+        run_in_folder(lambda cfg: train(cfg, console=quiet), honest, folder, lambda place: result(place, honest))
     return folder / WEIGHTS
 
 
