@@ -25,17 +25,17 @@ Transform = Callable[[Float[Tensor, "n h w"], Int[Tensor, "n"]], Float[Tensor, "
 
 
 def sharpened(maps: Float[Tensor, "n h w"], power: int) -> Float[Tensor, "n h w"]:
-    """Raise each map to a power; signs stay, and so do the order of the values and the place of the maximum.
+    """Raise each map to a power, in float64; signs stay, and so do the order of the values and the maximum's place.
 
     Args:
         maps: the heatmaps.
         power: the exponent.
 
     >>> sharpened(torch.tensor([[[1.0, -0.5]]]), 2)
-    tensor([[[ 1.0000, -0.2500]]])
+    tensor([[[ 1.0000, -0.2500]]], dtype=torch.float64)
     """
     scaled = normalise(maps.double())
-    return (scaled.sign() * scaled.abs() ** power).to(maps.dtype)
+    return scaled.sign() * scaled.abs() ** power
 
 
 def blurred(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:

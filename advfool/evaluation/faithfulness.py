@@ -10,8 +10,14 @@ from advfool.data.samples import ImageFormat
 from advfool.evaluation.paired import NETWORKS
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import FaithfulnessSettings
-from advfool.metrics.functional.faithfulness import Faithfulness, against_random, region_of, shuffled, values_of_orders
-from advfool.metrics.functional.regions import ranked
+from advfool.metrics.functional.faithfulness import (
+    Faithfulness,
+    against_random,
+    most_relevant_first,
+    region_of,
+    shuffled,
+    values_of_orders,
+)
 from advfool.utilities.heatmaps import is_degenerate
 
 Maps = Mapping[str, Mapping[str, Float[Tensor, "n *two h w"]]]  # by interpreter and network
@@ -97,10 +103,7 @@ def _of_class(
 ) -> dict[str, Faithfulness]:
     size = (images.shape[-2], images.shape[-1])
     region, seed = settings.region or region_of(images.shape), settings.seed
-    own = [
-        ranked(each.float().nan_to_num(0, 0, 0), size, region, "most_relevant_first", seed, index)
-        for each in maps.values()
-    ]
+    own = [most_relevant_first(each.nan_to_num(0, 0, 0), size, region, seed, index) for each in maps.values()]
     random = shuffled(index, own[0].shape[1], settings.random_orders, seed)
     values = values_of_orders(
         network,

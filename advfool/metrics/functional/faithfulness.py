@@ -18,6 +18,7 @@ from advfool.utilities.kinds import Count, Seed
 from advfool.utilities.modules import in_eval_mode
 from advfool.utilities.outputs import logits_of
 from advfool.utilities.random import fingerprint, uniform
+from advfool.utilities.ranking import ranks
 
 CELLS = 8  # regions along the shorter side of an image, where their size is not given
 _BLUR = 0.1  # standard deviation of the blur, as a share of the image's shorter side
@@ -58,6 +59,9 @@ def faithfulness(
     A heatmap is faithful when it beats every random order. One that says nothing about the network does so on about
     one image in `random_orders + 1`: that share is the ceiling of noise, and no zero.
 
+    Only the order of a heatmap's values counts: the relevance of a region is the mean rank of its values. A heatmap
+    that is merely sharpened says the same and is exactly as faithful.
+
     Args:
         model: the network that the heatmaps explain; it is run about `steps * (random_orders + 1)` times.
         images: as the network takes them.
@@ -87,7 +91,7 @@ def faithfulness(
     index = (fingerprint(images) if index is None else index).to(images.device)
     region = region or region_of(images.shape)
     size = (images.shape[-2], images.shape[-1])
-    own = ranked(heatmaps.to(images.device), size, region, "most_relevant_first", seed, index)
+    own = most_relevant_first(heatmaps.to(images.device), size, region, seed, index)
     orders = torch.cat([own[:, None], shuffled(index, own.shape[1], random_orders, seed)], dim=1)
     values = values_of_orders(
         model, images, targets, orders, steps, regions, region, replacement, insertion, seed, index, pixel_range
@@ -106,6 +110,22 @@ def against_random(
         degenerate: heatmaps that are constant, which have no order of their own.
     """
     return Faithfulness(own - random.mean(dim=1), (own > random.amax(dim=1)) & ~degenerate)
+
+
+def most_relevant_first(
+    heatmaps: Float[Tensor, "n h w"], size: tuple[int, int], region: int, seed: int, index: Int[Tensor, "n"]
+) -> Int[Tensor, "n cells"]:
+    """Put the regions of each image in the order of the mean rank of the heatmap's values there.
+
+    Args:
+        heatmaps: of any size, without NaN.
+        size: height and width of the images, in pixels.
+        region: side of a region in pixels.
+        seed: decides the order of equal regions, together with the index.
+        index: a whole number that identifies each image.
+    """
+    order = ranks(heatmaps.flatten(1)).view(heatmaps.shape)
+    return ranked(order, size, region, "most_relevant_first", seed, index)
 
 
 def region_of(shape: tuple[int, ...] | torch.Size) -> int:

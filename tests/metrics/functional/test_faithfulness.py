@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
@@ -28,7 +29,8 @@ def batch():
 
 def by_the_definition(f, image, fill, heatmap, index, seed, steps, regions, orders, insertion):
     corners = [(r * REGION, c * REGION) for r in range(ROWS) for c in range(COLS)]
-    relevance = [float(heatmap[r : r + REGION, c : c + REGION].mean()) for r, c in corners]
+    ranks = scipy.stats.rankdata(heatmap.numpy()).reshape(heatmap.shape)
+    relevance = [float(ranks[r : r + REGION, c : c + REGION].mean()) for r, c in corners]
     own = sorted(range(len(corners)), key=lambda cell: -relevance[cell])
     random = [
         sorted(range(len(corners)), key=lambda cell, o=order: splitmix(seed, 2 + o, index, cell))
@@ -108,6 +110,16 @@ def test_a_constant_map_is_never_faithful_and_noise_seldom(network):
     noise = faithfulness(network, images, 0, torch.rand(200, 6, 6))
     assert abs(noise.faithful.float().mean() - 1 / 9) < 0.07  # three standard errors
     assert abs(noise.value.mean()) < 0.05
+
+
+def test_a_sharpened_map_is_exactly_as_faithful(network, batch):
+    images, targets, _ = batch
+    heatmaps = torch.rand(3, 6, 6, dtype=torch.float64)
+    before = faithfulness(network, images, targets, heatmaps)
+    for power in (4, 16):
+        after = faithfulness(network, images, targets, heatmaps**power)
+        assert torch.equal(before.value, after.value)
+        assert torch.equal(before.faithful, after.faithful)
 
 
 def test_equal_values_are_no_victory(batch):
