@@ -131,7 +131,7 @@ class Nulls(nn.Module):
     ) -> Table:
         fooling, row = self.setup.fooling, {}
         for interp, original in maps.items():
-            loss = fooling.test_loss(found[interp], original)
+            loss = fooling.test_loss(found[interp], original).float()
             row[f"{control}/{interp}/test_loss"] = loss
             deceived = torch.full_like(loss, torch.nan)
             if after:

@@ -81,10 +81,8 @@ def test_every_control_is_judged_as_its_parts_say(digits, networks):
     chosen = torch.randperm(20, generator=torch.Generator().manual_seed(0))[:7]
     assert set(rows["index"][tested].tolist()) <= set(chosen.tolist())
     for name, found in maps.items():
-        loss = TopK().test_loss(found, own)
-        torch.testing.assert_close(
-            rows[f"{name}/gradcam/test_loss"].to(loss), loss, atol=1e-5, rtol=1e-4, equal_nan=True
-        )
+        loss = TopK().test_loss(found, own).float()
+        torch.testing.assert_close(rows[f"{name}/gradcam/test_loss"], loss, atol=1e-5, rtol=1e-4, equal_nan=True)
         after = faithfulness(first, batch.image, batch.label, found, **options).faithful
         expected = deceived(loss, TopK().interval, yes, explained, before, after)
         torch.testing.assert_close(rows[f"{name}/gradcam/deceived"][chosen], expected[chosen], equal_nan=True)
