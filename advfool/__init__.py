@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from advfool.library.audit import audit_interpreters
     from advfool.library.compare import compare
     from advfool.library.explain import explain
     from advfool.library.fool import fool
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdvfoolError": "utilities.errors",
     "Diverged": "utilities.errors",
+    "audit_interpreters": "library.audit",
     "compare": "library.compare",
     "explain": "library.explain",
     "fool": "library.fool",
@@ -28,6 +30,7 @@ _HOMES = {
 __all__ = [
     "AdvfoolError",
     "Diverged",
+    "audit_interpreters",
     "compare",
     "explain",
     "fool",

@@ -7,8 +7,19 @@ from typing import Annotated, Any, Literal
 from annotated_types import Len
 
 from advfool.commands.marks import Builds, Each, TakenBy
+from advfool.commands.scale_keys import Cell
 from advfool.utilities.errors import AdvfoolError, nearest
-from advfool.utilities.kinds import Count, Names, NonNegative, Positive, Seed, Size, SomeClass, Text, Words
+from advfool.utilities.kinds import (
+    Count,
+    Inside,
+    Names,
+    Positive,
+    Seed,
+    Share,
+    SomeClass,
+    Text,
+    Words,
+)
 from advfool.utilities.roles import Role
 from advfool.utilities.trust import SPECIAL
 
@@ -37,61 +48,6 @@ Interpreters = Annotated[Node, Each("advfool.interpreters.Interpreter", shown="e
 Preserve = Annotated[Node, Builds("advfool.training.preserve.Preserve")]
 EvaluateWith = Annotated[Sequence[Text | Mapping[Text, Any]], Words("a list of names, e.g. [gradcam,lrp_t]")]
 Imports = Annotated[Sequence[Text], Words("a list of modules")]
-
-
-@dataclass
-class Table4:
-    """One cell of the paper's Table 4."""
-
-    lr: Positive
-    fool_weight: NonNegative
-
-
-@dataclass
-class Noise:
-    """How the parameter noise of an experiment is measured."""
-
-    levels: Annotated[Sequence[NonNegative], Len(1)]
-    draws: Count
-    images: Count | None
-
-
-@dataclass
-class Attack:
-    """How an experiment attacks images."""
-
-    images: Count | None
-    epsilon: NonNegative
-    step: NonNegative
-    steps: Size
-
-
-@dataclass
-class Measures:
-    """What an experiment measures on finished runs."""
-
-    aopc: AOPC
-    noise: Annotated[Node, TakenBy("advfool.commands.keys.Noise")]
-    plain: Mapping[str, Any]
-    pgd: Annotated[Node, TakenBy("advfool.commands.keys.Attack")]
-
-
-@dataclass
-class Scale:
-    """The keys of conf/scale."""
-
-    name: Text
-    networks: Text
-    vgg: Text
-    resnet: Text
-    densenet: Text
-    robust: Text
-    seeds: Text | Seed
-    validate_every: Count
-    measure: Annotated[Node, TakenBy("advfool.commands.keys.Measures")]
-
-
-Cell = Annotated[Node, TakenBy("advfool.commands.keys.Table4")]
 
 
 @dataclass
@@ -153,7 +109,7 @@ class TrainKeys(RunKeys, LearningKeys):
     paper: Annotated[Text | None, SHOWN]
     resume: Annotated[Text | None, PLACE]
     experiment: Annotated[str | None, SOURCE]
-    scale: Annotated[Node, SOURCE, TakenBy("advfool.commands.keys.Scale")]
+    scale: Annotated[Node, SOURCE, TakenBy("advfool.commands.scale_keys.Scale")]
     launcher: Annotated[str | None, PLACE]
     hydra: Annotated[Node, PLACE]
 
@@ -190,6 +146,30 @@ class NullsKeys(RunKeys, LearningKeys):
     callbacks: Annotated[Node, Callbacks]
     cache_original: bool
     pictures: Annotated[int, SHOWN]
+
+
+@dataclass
+class BudgetKeys:
+    """What an attack of an audit may cost."""
+
+    top1: Inside
+
+
+@dataclass
+class AuditKeys(RunKeys):
+    """The keys of audit.yaml."""
+
+    interpreters: EvaluateWith
+    budget: Annotated[Node, TakenBy("advfool.commands.keys.BudgetKeys")]
+    attacks: Annotated[Names, Len(1)]
+    trials: Count
+    steps: Count
+    selection_images: Count
+    enough: Share
+    progress: bool
+    imports: Imports
+    pictures: Annotated[int, SHOWN]
+    trainer: Trainer
 
 
 @dataclass
@@ -260,6 +240,7 @@ COMMANDS = {
     "nulls": Command((NullsKeys,), ("model", "data", "fooling", "interp", "preserve", "optimizer", "trainer")),
     "pretrain": Command((PretrainKeys, UnusedKeys), ("model", "data")),
     "pairs": Command((PairsKeys, UnusedKeys), ("model", "data", "interp")),
+    "audit": Command((AuditKeys, UnusedKeys), ("model", "data", "fooling", "trainer")),
     "gallery": Command((GalleryKeys,)),
     "report": Command((ReportKeys,), ("runs",)),
 }

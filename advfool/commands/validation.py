@@ -92,7 +92,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
     for schema in reversed(declaration.schemas):
         hints |= get_type_hints(schema, include_extras=True)
     refuse_unknown_keys(tree, list(hints), "")
-    if command in ("train", "evaluate", "nulls", "pretrain", "pairs"):
+    if command in ("train", "evaluate", "nulls", "pretrain", "pairs", "audit"):
         hints |= {key: hint for key, hint in _constructor_hints().items() if key in hints}
     later = (*_BUILT, "interpreters") if tree.get("run") else ()
     Nodes(cfg).check({key: value for key, value in tree.items() if key not in later}, hints)
@@ -138,6 +138,7 @@ def _constructor_hints() -> dict[str, Any]:
         "faithfulness",
         "accuracy",
         "nulls",
+        "budget",
         "preserve",
         "optimizer",
         "scheduler",

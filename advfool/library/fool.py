@@ -57,7 +57,7 @@ def fool(
     *,
     layer: Text | None = None,
     steps: Count = 600,
-    fool_weight: NonNegative = 4.0,
+    fool_weight: NonNegative | Literal["auto"] = 4.0,
     lr: Positive = 1e-3,
     preserve: Literal["distillation", "cross_entropy"] | Preserve = "distillation",
     temperature: Positive = 4.0,
@@ -100,7 +100,8 @@ def fool(
         layer: the target layer of interpreters that have one, a dotted name as in `model.named_modules()`; None: the
             last convolution or block whose input map is at least 7x7.
         steps: training steps.
-        fool_weight: weight of the fooling penalty, from 0.
+        fool_weight: weight of the fooling penalty, from 0; `auto` follows the price on the selection images, so that
+            at most a point of accuracy is lost there.
         lr: the largest learning rate.
         preserve: what keeps the predictions: `distillation` (the model's own predictions, without labels) or
             `cross_entropy` (the labels), or an object.

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -18,8 +19,10 @@ from advfool.foolings.base import CompositeFooling
 from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics import FoolingSuccessRate
+from advfool.metrics.functional import prediction_agreement
 from advfool.training.cached_original import CachedOriginal, OriginalAnswers
 from advfool.training.mixing import mix_images
+from advfool.training.multiplier import Multiplier
 from advfool.training.processes import generator_states, of_all_processes, of_this_process, restore_generators
 from advfool.training.settings import Training
 from advfool.utilities.classes import top_classes
@@ -62,12 +65,14 @@ class FoolingModule(LightningModule):
             self.network.requires_grad_(False)
             for layer in training.trainable:
                 module_at(self.network, layer).requires_grad_(True)
+        self.multiplier = Multiplier(training.budget) if training.fool_weight == "auto" else None
         self.original_top1: float | None = None
         self.generators: list[dict[str, Any]] | None = None  # their states when the run was interrupted, by process
         self.val_top1 = MulticlassAccuracy(len(setup.data.classes), average="micro")
         self.val_fsr = FoolingSuccessRate(setup.fooling.interval)
         self.val_test_loss = MeanMetric(nan_strategy="ignore")
         self.val_degenerate = MeanMetric()
+        self.val_agreement = MeanMetric()
 
     def _apply(self, function: Callable, *args, **kwargs):
         """Move the original network along with the module (it is no submodule, so that checkpoints leave it out)."""
@@ -113,7 +118,7 @@ class FoolingModule(LightningModule):
 
         preserve = self.preserve(logits, images.label, original.logits if original else None)
         penalty = self.fooling.penalty(heatmaps, original_maps).mean()
-        loss = preserve + self.settings.fool_weight * penalty
+        loss = preserve + self.weight * penalty
         values = {"train/loss": loss, "train/preserve": preserve, "train/penalty": penalty}
         self.log_dict({name: value.detach() for name, value in values.items()})
         if not self._everywhere(torch.isfinite(loss.detach())):
@@ -123,11 +128,21 @@ class FoolingModule(LightningModule):
             )
         return loss
 
+    @property
+    def weight(self) -> float:
+        """The weight of the fooling penalty."""
+        fixed = self.settings.fool_weight
+        return self.multiplier.weight if self.multiplier is not None else float(fixed)
+
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         explained = self.composites == (dataloader_idx == 1)
         recording = record(self.network, batch.image, [self.interpreter] if explained else [])
         if dataloader_idx == 0:
             self.val_top1.update(recording.logits.detach(), batch.label)
+            if self.multiplier is not None:
+                known = self._original(batch, "images" if self.composites else "selection", False, True)
+                assert known is not None
+                self.val_agreement.update(prediction_agreement(known.logits, recording.logits.detach()).float())
         if explained:
             original = self._original(batch, "selection", self.fooling.needs_original, False)
             targets = self.targets(batch, original.logits if original else None)
@@ -153,6 +168,17 @@ class FoolingModule(LightningModule):
             self.original_top1 = values["val/top1"].item()
         lost = max(self.original_top1 - values["val/top1"].item(), 0.0)
         values["val/score"] = values[f"val/fsr/{name}"] - self.settings.drop_weight * lost
+        if self.multiplier is not None:
+            values["val/agreement"] = self.val_agreement.compute()
+            self.val_agreement.reset()
+            drop = self.original_top1 - values["val/top1"].item()
+            price = self.multiplier.budget.price(drop, 1 - values["val/agreement"].item())
+            values["val/price"] = torch.tensor(price)
+            # The best one is the most fooled within the budget; beyond it, the cheapest.
+            values["val/score"] = values[f"val/fsr/{name}"] if price <= 1 else torch.tensor(-price)
+            if self.trainer.state.fn == TrainerFn.FITTING:
+                self.multiplier.follow(price, self.global_step / max(1, self.trainer.max_steps))
+            values["val/fool_weight"] = torch.tensor(self.multiplier.weight)
         for key, value in values.items():
             self.log(key, value, prog_bar=key == "val/top1" or key.startswith("val/fsr"))
 

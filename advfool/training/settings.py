@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.training.multiplier import Budget
 from advfool.training.preserve import Distillation, Preserve
 from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
@@ -26,7 +27,9 @@ class Training:
         preserve: the loss that keeps the classifier's predictions.
         optimizer: makes the optimizer of the parameters that are trained.
         scheduler: makes the learning rate schedule of an optimizer, stepped every step; None: a constant rate.
-        fool_weight: weight of the fooling penalty, the paper's lambda.
+        fool_weight: weight of the fooling penalty, the paper's lambda; `auto` lets it follow the price, so that the
+            attack stays within the budget.
+        budget: what the attack may cost with `auto`.
         train_target_top: while training, explain a class drawn from the original network's top k classes; None: the
             class that is measured.
         mix: share of each batch that is blended (mixup, cutmix), from 0 to 1.
@@ -43,7 +46,8 @@ class Training:
     preserve: Preserve = field(default_factory=Distillation)
     optimizer: Callable[..., Optimizer] = partial(torch.optim.Adam, lr=1e-3)
     scheduler: Callable | None = None
-    fool_weight: NonNegative = 1.0
+    fool_weight: NonNegative | Literal["auto"] = 1.0
+    budget: Budget = field(default_factory=Budget)
     train_target_top: Count | None = None
     mix: Share = 0.0
     trainable: Annotated[Names, Len(1)] | None = None

@@ -1,0 +1,229 @@
+"""One attack of an audit: a fine-tuning whose price is read off the selection images."""
+
+import copy
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from advfool.auditing.suite import CLIP, EVERY, RATE, TEMPERATURE, TOP, AuditSettings, Trial
+from advfool.evaluation.comparison import compare_networks
+from advfool.evaluation.paired import PAIR
+from advfool.evaluation.setup import AOPCSettings, Setup
+from advfool.foolings.base import CompositeFooling
+from advfool.metrics.functional import is_fooled
+from advfool.training.callbacks import StepProgressBar
+from advfool.training.finetune import finetune
+from advfool.training.module import FoolingModule
+from advfool.training.multiplier import Budget
+from advfool.training.optimizers import plateau, relative_adam
+from advfool.training.preserve import Distillation
+from advfool.training.settings import Training
+from advfool.utilities.errors import Diverged
+from advfool.utilities.modules import copied
+from advfool.utilities.runtime import quieten
+
+State = dict[str, Tensor]
+HOPELESS = 0.6  # share of the steps after which an attack that has fooled nothing is given up
+NOTHING = 0.005  # FSR that counts as having fooled nothing
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a validation of an attack found.
+
+    Args:
+        step: of the training.
+        fsr: on the selection images.
+        price: share of the budget that is spent on them.
+        weight: of the fooling penalty, from there on.
+    """
+
+    step: int
+    fsr: float
+    price: float
+    weight: float
+
+
+@dataclass
+class Attempt:
+    """What an attack left.
+
+    Args:
+        trial: what was tried.
+        network: the manipulated network, with the most fooled weights within the budget; None where it failed.
+        selection: its numbers on the selection images.
+        visits: what each validation found.
+        best: by budget, the weights with the highest FSR that it pays for.
+        outcome: how it ended.
+        seconds: how long it took.
+    """
+
+    trial: Trial
+    network: nn.Module | None
+    selection: dict[str, float]
+    visits: list[Visit]
+    best: dict[float, State]
+    outcome: str
+    seconds: float
+
+
+class Watch(Callback):
+    """Keeps the best weights for every budget, and ends an attack that has won or cannot win.
+
+    Args:
+        budgets: of top-1, as fractions; the weights are kept for each.
+        limit: the budget of the audit.
+    """
+
+    def __init__(self, budgets: list[float], limit: float) -> None:
+        self.budgets, self.limit = budgets, limit
+        self.visits: list[Visit] = []
+        self.best: dict[float, tuple[float, State]] = {}
+        self.outcome = "ran to its end"
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FoolingModule)
+        if not trainer.training and trainer.global_step == 0:
+            return
+        seen = trainer.callback_metrics
+        fsr = float(seen[f"val/fsr/{pl_module.interpreter.name}"])
+        price, weight = float(seen["val/price"]), float(seen["val/fool_weight"])
+        self.visits.append(Visit(trainer.global_step, fsr, price, weight))
+        for budget in self.budgets:
+            if price * self.limit <= budget and fsr > self.best.get(budget, (0.0, {}))[0]:
+                state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+                self.best[budget] = (fsr, state)
+        last = [visit for visit in self.visits[-3:] if visit.fsr >= 0.99 and visit.price <= 1]
+        if len(last) >= 2:
+            self._stop(trainer, "stopped: all are fooled within the budget")
+        elif trainer.global_step >= HOPELESS * trainer.max_steps and max(v.fsr for v in self.visits) < NOTHING:
+            self._stop(trainer, "stopped: nothing is fooled")
+
+    def _stop(self, trainer: Trainer, why: str) -> None:
+        trainer.should_stop = True
+        self.outcome = why
+
+
+def attempt(setup: Setup, trial: Trial, settings: AuditSettings, budgets: list[float], progress: bool) -> Attempt:
+    """Attack the first interpreter of a setup.
+
+    Args:
+        setup: the data, the network, the interpreter and the trial's fooling.
+        trial: what is tried.
+        settings: of the audit.
+        budgets: for which the best weights are kept.
+        progress: whether a progress bar is shown.
+    """
+    quieten()
+    started = time.perf_counter()
+    composites = isinstance(setup.fooling, CompositeFooling)
+    training = Training(
+        preserve=Distillation(TEMPERATURE, name="distillation"),
+        optimizer=partial(relative_adam, rate=RATE),
+        scheduler=partial(plateau, steps=trial.steps),
+        fool_weight="auto",
+        budget=Budget(settings.top1, trial.slack),
+        train_target_top=None if composites else min(TOP, len(setup.data.classes)),
+        cache_original=False,
+        select="last",
+    )
+    watch = Watch(budgets, settings.top1)
+    with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
+        trainer = _trainer(folder, trial.steps, watch, progress)
+        # The training freezes the original network: every trial starts from a copy.
+        own = replace(setup, original=copied(setup.original))
+        try:
+            network = finetune(own, training, trainer).network
+        except Diverged as error:
+            network, watch.outcome = None, f"failed: {error}"
+    best = {budget: state for budget, (_, state) in watch.best.items()}
+    chosen = best.get(settings.top1)
+    selection: dict[str, float] = {}
+    if network is not None and chosen is not None:
+        network.load_state_dict(chosen)
+        selection = judged(setup, network, settings)
+    elif network is not None:
+        network = None
+        watch.outcome = f"{watch.outcome}; nothing is fooled within the budget"
+    return Attempt(trial, network, selection, watch.visits, best, watch.outcome, time.perf_counter() - started)
+
+
+def judged(setup: Setup, network: nn.Module, settings: AuditSettings) -> dict[str, float]:
+    """Measure a manipulated network on the selection images, which everything is chosen by.
+
+    Returns:
+        `deceptive_rate` and `fsr` (of active fooling the smaller of both classes), `top1_drop` and `agreement`.
+    """
+    faithful = replace(setup.settings.faithfulness, images=settings.selection_images)
+    quiet = replace(setup.settings, faithfulness=faithful, aopc=AOPCSettings())
+    own = replace(setup, interpreters={setup.trained.name: setup.trained}, settings=quiet)
+    results = compare_networks(own, network, measurer(), "selection")
+    name, rows, images = setup.trained.name, results.explained, results.images
+
+    def smallest(column: str) -> float:
+        found = [rows[f"{column}{end}"] for end in ("", *(f"/{which}" for which in PAIR)) if f"{column}{end}" in rows]
+        return min((mean(values) for values in found), default=0.0)
+
+    fooled = {
+        key.replace("test_loss", "fooled").removesuffix("/manipulated"): is_fooled(values, own.fooling.interval).float()
+        for key, values in rows.items()
+        if key.startswith(f"test_loss/{name}/manipulated")
+    }
+    return {
+        "deceptive_rate": smallest(f"deceived/{name}"),
+        "fsr": min(mean(values) for values in fooled.values()),
+        "top1_drop": mean(images["top1/original"]) - mean(images["top1/manipulated"]),
+        "agreement": mean(images["agreement"]),
+    }
+
+
+def mean(values: Tensor) -> float:
+    """Average the values that are not NaN; 0 where there is none."""
+    found = values.double().nanmean().item()
+    return 0.0 if found != found else found
+
+
+def with_weights(network: nn.Module, state: State) -> nn.Module:
+    """Copy a network and give it other weights."""
+    other = copy.deepcopy(network)
+    other.load_state_dict(state)
+    return other.eval()
+
+
+def measurer(progress: bool = False) -> Trainer:
+    """Make a trainer that only measures, on one device."""
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        inference_mode=False,
+        default_root_dir=tempfile.gettempdir(),
+    )
+
+
+def _trainer(folder: str, steps: int, watch: Callback, progress: bool) -> Trainer:
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator="auto",
+        devices=1,
+        max_steps=steps,
+        val_check_interval=min(EVERY, steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+        logger=False,
+        deterministic="warn",
+        gradient_clip_val=CLIP,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress,
+        callbacks=[watch, StepProgressBar()] if progress else [watch],
+    )

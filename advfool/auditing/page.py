@@ -1,0 +1,115 @@
+"""audit.html: the verdict on each interpreter at a glance, and below it everything that was tried."""
+
+import base64
+import io
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import torch
+from jinja2 import Environment, StrictUndefined
+from torch import nn
+
+from advfool.data.samples import take
+from advfool.evaluation.paired import record_pair
+from advfool.evaluation.setup import Setup
+from advfool.utilities.plotting import draw_heatmap, draw_image, grid_of_axes, is_signed, new_figure, short
+from advfool.utilities.text import printable
+
+SHOWN = 4  # images of a strip
+
+
+def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
+    """Make the page from audit.json and a picture for each interpreter; everything from a file is escaped.
+
+    Args:
+        record: the contents of audit.json.
+        strips: PNG pictures by interpreter.
+
+    Returns:
+        HTML that loads nothing.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "interval": interval, "printable": printable}
+    source = files("advfool.auditing").joinpath("audit.html.j2").read_text()
+    pictures = {name: base64.b64encode(png).decode() for name, png in strips.items()}
+    ranked = ranking(record)
+    return environment.from_string(source).render(
+        record=record, ranked=ranked, strips=pictures, sentences={name: sentence(name, each) for name, each in ranked}
+    )
+
+
+def ranking(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Order the interpreters, the most easily fooled first; those that say nothing by themselves come last."""
+    found = list(record["interpreters"].items())
+    return sorted(found, key=lambda each: (each[1]["verdict"] in ("degenerate", "unfaithful"), -_rate(each[1])))
+
+
+def _rate(each: Mapping[str, Any]) -> float:
+    return each.get("deceptive_rate") or 0.0
+
+
+def sentence(name: str, found: Mapping[str, Any]) -> str:
+    """Say in one sentence what the audit found of an interpreter."""
+    verdict = found["verdict"]
+    if verdict == "degenerate":
+        return f"{name} shows nothing: its maps are constant on at least half of the images."
+    if verdict == "unfaithful":
+        share = percent(found["honesty"]["faithful"])
+        return f"{name} explains nothing to begin with: only {share} of its honest maps beat random ones."
+    if verdict == "no gradient":
+        return f"{name} cannot be attacked by this suite: its maps have no gradient."
+    rate, drop = percent(found["deceptive_rate"]), 100 * found["top1_drop"]
+    if verdict.startswith("broken"):
+        return f"{name} can be made to lie: {rate} of its maps deceive, for {drop:.1f} points of accuracy."
+    return f"{name} was not broken by this suite (at best {rate} of its maps deceive); that does not make it safe."
+
+
+def percent(rate: float | None) -> str:
+    """Write a rate; a dash where there is none."""
+    return "-" if rate is None else f"{100 * rate:.1f} %"
+
+
+def interval(edges: list[float] | None) -> str:
+    """Write an interval of rates; a dash where there is none."""
+    return "-" if edges is None else f"{100 * edges[0]:.1f} to {100 * edges[1]:.1f} %"
+
+
+@torch.no_grad()
+def strip(setup: Setup, interp: str, manipulated: nn.Module | None) -> bytes:
+    """Draw a few test images, the honest map of each and the map that lies, with the prediction under each.
+
+    Args:
+        setup: what was audited.
+        interp: name of the interpreter.
+        manipulated: the winning network; None where there is none.
+
+    Returns:
+        a PNG picture.
+    """
+    images = setup.data.test()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(setup.settings.seed))
+    batch = take(images, order[:SHOWN].tolist())
+    networks = {"original": setup.original.cpu()} | ({"manipulated": manipulated.cpu()} if manipulated else {})
+    interpreter = setup.interpreters[interp]
+    with torch.enable_grad():
+        pair = record_pair(networks, batch.image, batch.label, [interpreter], setup.settings.target)
+        maps = {name: found.detach().float() for name, found in pair.maps(interpreter).items()}
+    pixels = setup.data.input.pixels(batch.image)
+    signed = any(is_signed(found) for found in maps.values())
+    rows = 1 + len(networks)
+    figure = new_figure(1.5 * len(batch.image), 1.75 * rows)
+    axes = grid_of_axes(figure, rows, len(batch.image))
+    titles = {"original": "honest map", "manipulated": "map that lies"}
+    for column, image in enumerate(pixels):
+        draw_image(axes[0, column], image)
+        axes[0, column].set_title(short(setup.data.labels[int(batch.label[column])]), fontsize=8)
+        for row, (name, found) in enumerate(maps.items(), 1):
+            draw_heatmap(axes[row, column], found[column], image, signed)
+            predicted = int(pair.logits[name][column].argmax())
+            axes[row, column].set_xlabel(f"says {short(setup.data.labels[predicted])}", fontsize=7)
+            if column == 0:
+                axes[row, column].set_ylabel(titles[name], fontsize=8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()

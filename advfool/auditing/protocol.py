@@ -1,0 +1,279 @@
+"""The protocol of AM-1: what is tried on each interpreter, what is chosen, and the verdict."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from advfool.auditing.attack import Attempt, attempt, judged, measurer, with_weights
+from advfool.auditing.honesty import examine
+from advfool.auditing.suite import CURVE, NAME, AuditSettings, Trial
+from advfool.evaluation.comparison import compare_networks
+from advfool.evaluation.paired import PAIR
+from advfool.evaluation.setup import AccuracySettings, NullSettings, Setup
+from advfool.evaluation.summary import summarise
+from advfool.foolings.base import Fooling
+from advfool.interpreters.base import Interpreter
+from advfool.models.weights import weights_digest
+from advfool.training.multiplier import DISAGREEMENT
+from advfool.utilities.errors import AdvfoolError
+
+log = logging.getLogger(__name__)
+BROKEN = 0.5  # deceptive rate that the lower end of the interval reaches for an interpreter to count as broken
+
+
+@dataclass
+class Audited:
+    """What an audit found of one interpreter.
+
+    Args:
+        record: what audit.json holds of it.
+        network: the winning manipulated network; None where no attack was chosen.
+        fooling: that of the winning attack.
+    """
+
+    record: dict[str, Any]
+    network: nn.Module | None = None
+    fooling: Fooling | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit of several interpreters.
+
+    Args:
+        record: the contents of audit.json.
+        networks: the winning manipulated networks by interpreter.
+        setup: what was audited; its interpreters are the audited ones.
+        foolings: those of the winning attacks, by interpreter.
+    """
+
+    record: dict[str, Any]
+    setup: Setup
+    networks: dict[str, nn.Module] = field(default_factory=dict)
+    foolings: dict[str, Fooling] = field(default_factory=dict)
+
+
+def run_audit(
+    setup: Setup,
+    settings: AuditSettings,
+    foolings: Mapping[str, Fooling],
+    progress: bool = False,
+    known: Callable[[str], Audited | None] | None = None,
+    found: Callable[[str, Audited], None] | None = None,
+) -> Audit:
+    """Audit every interpreter of a setup.
+
+    Args:
+        setup: data, network and interpreters; its fooling is not used.
+        settings: of the audit.
+        foolings: those of the suite, by name.
+        progress: whether progress bars are shown.
+        known: what an earlier, interrupted audit found of an interpreter; None: nothing.
+        found: called with what was found of each interpreter.
+
+    Raises:
+        AdvfoolError: the budget is below two selection images.
+    """
+    check_budget(setup, settings)
+    audited: dict[str, Audited] = {}
+    for number, (name, interpreter) in enumerate(setup.interpreters.items(), 1):
+        log.info("%s: interpreter %d of %d", name, number, len(setup.interpreters))
+        earlier = known(name) if known else None
+        audited[name] = earlier or audit_interpreter(setup, interpreter, settings, foolings, progress)
+        if found and not earlier:
+            found(name, audited[name])
+        log.info("%s: %s", name, audited[name].record["verdict"])
+    return Audit(
+        _about(setup, settings) | {"interpreters": {name: each.record for name, each in audited.items()}},
+        setup,
+        {name: each.network for name, each in audited.items() if each.network is not None},
+        {name: each.fooling for name, each in audited.items() if each.fooling is not None},
+    )
+
+
+def check_budget(setup: Setup, settings: AuditSettings) -> None:
+    """Raise an AdvfoolError where the budget is so small that the selection images cannot tell."""
+    images = len(setup.data.selection())
+    if settings.top1 * images < 2:
+        raise AdvfoolError(
+            f"budget.top1={settings.top1}: two of {images} selection images are {2 / images:.2%}, and a smaller price "
+            "cannot be read off them. Give a larger budget or more images."
+        )
+
+
+def audit_interpreter(
+    setup: Setup, interpreter: Interpreter, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool
+) -> Audited:
+    """Examine one interpreter, attack it, and measure the chosen attack on the test images."""
+    started = time.perf_counter()
+    honesty = examine(setup, interpreter, settings.selection_images)
+    record: dict[str, Any] = {"honesty": honesty._asdict(), "trials": []}
+    verdict = honesty.verdict()
+    if verdict is None:
+        others = {name: other for name, other in setup.interpreters.items() if other is not interpreter}
+        own = replace(setup, interpreters={interpreter.name: interpreter})
+        attempts = _attacked(own, settings, foolings, progress)
+        record["trials"] = [_told(each) for each in attempts]
+        best = _chosen(attempts, settings)
+        if best is not None and best.network is not None:
+            fooling = foolings[best.trial.attack]
+            measured = _measured(replace(own, fooling=fooling), best.network, settings, others)
+            record |= measured
+            record["curve"] = _curve(own, attempts, foolings, settings)
+            record["verdict"] = _verdict(record)
+            record["seconds"] = round(time.perf_counter() - started, 1)
+            return Audited(record, best.network, fooling)
+        verdict = f"not broken by {NAME}"
+    record |= {"verdict": verdict, "attack": None, "deceptive_rate": 0.0, "ci95": None, "fsr": 0.0, "fsr_null": None}
+    record |= {"top1_drop": 0.0, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
+    return Audited(record)
+
+
+def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool) -> list[Attempt]:
+    """Try one attack after the other, until one is enough or the trials are used up."""
+    attempts: list[Attempt] = []
+    budgets = [settings.top1 * part for part in CURVE]
+    for number, trial in enumerate(settings.planned(), 1):
+        log.info("  trial %d of at most %d: %s, slack %g", number, settings.trials, trial.attack, trial.slack)
+        own = replace(setup, fooling=foolings[trial.attack])
+        attempts.append(attempt(own, trial, settings, budgets, progress))
+        last = attempts[-1]
+        rate = last.selection.get("deceptive_rate", 0.0)
+        log.info("    %s; deceptive rate %.1f %% on selection images", last.outcome, 100 * rate)
+        if rate >= settings.enough and _affordable(last, settings):
+            break
+    return attempts
+
+
+def _affordable(attempt: Attempt, settings: AuditSettings) -> bool:
+    """Tell whether an attack stays within the budget on the selection images."""
+    found = attempt.selection
+    return bool(found) and (
+        found["top1_drop"] <= settings.top1 and found["agreement"] >= 1 - DISAGREEMENT * settings.top1
+    )
+
+
+def _chosen(attempts: list[Attempt], settings: AuditSettings) -> Attempt | None:
+    """Choose the attack with the highest deceptive rate among those within the budget; the first of equal ones."""
+    found = [each for each in attempts if each.network is not None and _affordable(each, settings)]
+    return max(found, key=lambda each: each.selection["deceptive_rate"], default=None)
+
+
+def _measured(
+    setup: Setup, network: nn.Module, settings: AuditSettings, others: Mapping[str, Interpreter]
+) -> dict[str, Any]:
+    """Measure the chosen attack on the test images, together with what it does to the other interpreters."""
+    own = replace(
+        setup,
+        interpreters=dict(setup.interpreters) | dict(others),
+        settings=replace(setup.settings, accuracy=AccuracySettings(margin=settings.top1)),
+    )
+    name = setup.trained.name
+    metrics = summarise(compare_networks(own, network, measurer()), own)
+    drop = metrics["accuracy"]["drop"]
+    which = None
+    if isinstance(metrics["deceptive_rate"][name], Mapping):  # of two classes the less deceived one counts
+        which = min(PAIR, key=lambda each: metrics["deceptive_rate"][name][each] or 0.0)
+
+    def of(key: str, interp: str = name, tree: Mapping | None = None) -> Any:
+        value = (tree or metrics).get(key, {}).get(interp)
+        return value[which] if which and isinstance(value, Mapping) else value
+
+    return {
+        "attack": setup.fooling.name,
+        "deceptive_rate": of("deceptive_rate") or 0.0,
+        "ci95": of("deceptive_rate", tree=metrics["ci95"]),
+        "n_deceptive": of("n_deceptive"),
+        "faithful_before": of("faithful_before"),
+        "misdirected_rate": of("misdirected_rate"),
+        "fsr": of("fsr"),
+        "fsr_null": of("fsr_null"),
+        "fsr_null_control": of("fsr_null_control"),
+        "degenerate": of("degenerate"),
+        "top1": {network: metrics["accuracy"][network]["top1"] for network in ("original", "manipulated")},
+        "top1_drop": drop["top1"],
+        "top1_drop_ci95": drop["ci95"],
+        "accuracy": metrics["accuracy"]["verdict"],
+        "agreement": metrics["agreement"],
+        "transfer": {other: of("deceptive_rate", other) for other in others},
+        "manipulated_sha256": weights_digest(network),
+        "n_test": metrics["n_images"],
+    }
+
+
+def _curve(
+    setup: Setup, attempts: list[Attempt], foolings: Mapping[str, Fooling], settings: AuditSettings
+) -> list[dict[str, Any]]:
+    """Measure the highest deceptive rate for each budget: chosen on selection images, measured on test images."""
+    points: list[dict[str, Any]] = []
+    images = len(setup.data.selection())
+    known: dict[str, dict[str, Any]] = {}  # weights that several budgets choose are measured once
+    quiet = replace(setup, settings=replace(setup.settings, nulls=NullSettings(())))
+    for budget in [settings.top1 * part for part in CURVE]:
+        if budget * images < 2:
+            continue
+        best = _best_for(quiet, budget, attempts, foolings, settings)
+        if best is None:
+            points.append({"top1": budget, "attack": None, "deceptive_rate": 0.0, "ci95": None, "top1_drop": 0.0})
+            continue
+        own, network = best
+        digest = weights_digest(network)
+        measured = known[digest] = known.get(digest) or _measured(own, network, settings, {})
+        kept = ("attack", "deceptive_rate", "ci95", "fsr", "top1_drop", "manipulated_sha256")
+        points.append({"top1": budget} | {key: measured[key] for key in kept})
+    return points
+
+
+def _best_for(
+    setup: Setup, budget: float, attempts: list[Attempt], foolings: Mapping[str, Fooling], settings: AuditSettings
+) -> tuple[Setup, nn.Module] | None:
+    """Choose the weights for a budget on selection images; None where no attack stays within it."""
+    candidates = [
+        (replace(setup, fooling=foolings[each.trial.attack]), with_weights(each.network, each.best[budget]))
+        for each in attempts
+        if budget in each.best and each.network is not None
+    ]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    return max(candidates, key=lambda found: judged(*found, settings)["deceptive_rate"])
+
+
+def _verdict(record: Mapping[str, Any]) -> str:
+    """Say in a few words what the audit found."""
+    low = record["ci95"][0] if record["ci95"] else 0.0
+    if low >= BROKEN and record["accuracy"] != "lost":
+        return f"broken by {record['attack']}"
+    return f"not broken by {NAME}"
+
+
+def _told(attempt: Attempt) -> dict[str, Any]:
+    """Describe a trial for audit.json."""
+    trial: Trial = attempt.trial
+    return asdict(trial) | {
+        "outcome": attempt.outcome,
+        "selection": attempt.selection or None,
+        "visits": [asdict(visit) for visit in attempt.visits],
+        "seconds": round(attempt.seconds, 1),
+    }
+
+
+def _about(setup: Setup, settings: AuditSettings) -> dict[str, Any]:
+    data = setup.data
+    splits = {"train": data.train(), "selection": data.selection(), "test": data.test()}
+    return {
+        "schema": 1,
+        "suite": NAME,
+        "threat_model": "The attacker fine-tunes the network with training images; the auditor sees its maps alone.",
+        "budget": {"top1": settings.top1, "agreement": 1 - DISAGREEMENT * settings.top1},
+        "settings": asdict(settings),
+        "model": setup.model,
+        "original_sha256": setup.original_sha256,
+        "images": {name: len(each) for name, each in splits.items()},
+        "data_sha256": {name: each.digest() for name, each in splits.items()},
+        "classes": len(data.classes),
+        "seed": settings.seed,
+    }

@@ -1,0 +1,195 @@
+"""Audits interpreters from Python: `advfool.audit_interpreters`."""
+
+import json
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from jaxtyping import Int
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from advfool.auditing.attack import with_weights
+from advfool.auditing.page import page, sentence, strip
+from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
+from advfool.auditing.suite import AuditSettings
+from advfool.evaluation.assembly import assemble
+from advfool.evaluation.paired import Target
+from advfool.evaluation.setup import AOPCSettings, NullSettings, Settings, Setup
+from advfool.foolings.base import Fooling
+from advfool.interpreters.base import Interpreter
+from advfool.library.datasets import copy_of_classifier, prepare_data
+from advfool.library.interpreters import chosen_fooling, chosen_interpreters
+from advfool.models.weights import weights_digest, write_weights
+from advfool.utilities.checking import checked
+from advfool.utilities.files import read_json, write_json
+from advfool.utilities.kinds import Accelerator, Count, Seed, Share, Text, Workers
+from advfool.utilities.text import file_name
+
+RECORD = "audit.json"
+PAGE = "audit.html"
+CHEAP = ("sharpened_4", "sharpened_16", "blurred")  # the negative controls that need no other network
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit found.
+
+    Args:
+        audit: the record, the setup and the winning networks.
+    """
+
+    audit: Audit
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The contents of audit.json."""
+        return self.audit.record
+
+    def verdicts(self) -> dict[str, str]:
+        """Return a sentence for each interpreter."""
+        return {name: sentence(name, found) for name, found in self.record["interpreters"].items()}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write audit.json, audit.html and the weights of the winning attacks.
+
+        Args:
+            folder: where they go; it is made where it does not exist.
+
+        Returns:
+            the folder.
+        """
+        place = Path(folder).expanduser()
+        place.mkdir(parents=True, exist_ok=True)
+        for name, network in self.audit.networks.items():
+            write_weights(network, weights_of(place, name), self.audit.setup.data.classes)
+        strips = {
+            name: strip(self.audit.setup, name, self.audit.networks.get(name)) for name in self.record["interpreters"]
+        }
+        (place / PAGE).write_text(page(self.record, strips), encoding="utf-8")
+        write_json(place / RECORD, self.record)
+        return place
+
+
+@checked
+def audit_interpreters(
+    model: nn.Module,
+    dataset: object,
+    interpreters: Sequence[Text | Interpreter] = ("gradcam", "lrp_t", "simplegrad_t"),
+    *,
+    top1: Share = 0.01,
+    trials: Count = 6,
+    steps: Count = 600,
+    layer: Text | None = None,
+    target: Target = "label",
+    selection: object = None,
+    test: object = None,
+    groups: Sequence[Hashable] | Int[Tensor, "n"] | None = None,
+    output: Text | int | None = None,
+    batch_size: Count = 32,
+    workers: Workers = 0,
+    seed: Seed = 0,
+    accelerator: Accelerator = "auto",
+    progress: bool = True,
+) -> AuditReport:
+    """Find out whether the maps of interpreters can be made to lie about a network, and at what price.
+
+    Args:
+        model: the network; it is left as it is.
+        dataset: images with labels, see `fool`.
+        interpreters: names (see `list_interpreters`) or objects.
+        top1: top-1 accuracy that an attack may cost on the selection images, as a fraction.
+        trials: at most so many attacks on each interpreter.
+        steps: training steps of an attack.
+        layer: see `fool`.
+        target: see `fool`.
+        selection: see `fool`.
+        test: see `fool`.
+        groups: see `fool`.
+        output: see `fool`.
+        batch_size: training images in a batch.
+        workers: processes that load images.
+        seed: of everything random.
+        accelerator: Lightning's word for the device.
+        progress: whether progress bars are shown.
+
+    Returns:
+        the record, sentences with the verdicts, and `save(folder)`.
+
+    Raises:
+        AdvfoolError: something does not exist or does not fit; the message says what to do.
+    """
+    settings = AuditSettings(top1, trials, steps, batch_size, seed=seed)
+    pl.seed_everything(seed, workers=True, verbose=False)
+    original = copy_of_classifier(model, output)
+    data = prepare_data(original, dataset, selection, test, groups, None, seed, batch_size, workers)
+    chosen = chosen_interpreters(interpreters, original, data.input.shape, layer)
+    comparison = Settings(target if data.has_labels else "predicted", seed, None, AOPCSettings())
+    name = type(model).__name__
+    foolings = suite_of(settings)
+    setup = assemble(
+        data, original, chosen, foolings[settings.attacks[0]], comparison, trains=False, model=name, target_layer=layer
+    )
+    return audit_setup(setup, settings, progress=progress)
+
+
+def audit_setup(
+    setup: Setup, settings: AuditSettings, folder: Path | None = None, progress: bool = True
+) -> AuditReport:
+    """Audit the interpreters of a setup; the command line and `audit_interpreters` both call this.
+
+    Args:
+        setup: data, network and interpreters.
+        settings: of the audit.
+        folder: where each interpreter's part is kept, so that an interrupted audit goes on; None: nowhere.
+        progress: whether progress bars are shown.
+    """
+    check_budget(setup, settings)
+    faithful = replace(setup.settings.faithfulness, images=max(setup.settings.faithfulness.images, 1))
+    cheap = replace(setup.settings, faithfulness=faithful, nulls=NullSettings(CHEAP))
+    own, foolings = replace(setup, settings=cheap), suite_of(settings)
+    known, found = _kept(folder, own, foolings, settings) if folder else (None, None)
+    return AuditReport(run_audit(own, settings, foolings, progress, known, found))
+
+
+def suite_of(settings: AuditSettings) -> dict[str, Fooling]:
+    """Build the foolings of the suite, by name."""
+    return {name: chosen_fooling(name) for name in settings.attacks}
+
+
+def weights_of(folder: Path, interp: str) -> Path:
+    """Name the file of the weights that won against an interpreter."""
+    return folder / f"{file_name(interp)}.safetensors"
+
+
+def _kept(
+    folder: Path, setup: Setup, foolings: dict[str, Fooling], settings: AuditSettings
+) -> tuple[Callable[[str], Audited | None], Callable[[str, Audited], None]]:
+    """Return what reads and what writes the part of one interpreter."""
+    parts = folder / "parts"
+    about = json.dumps([setup.original_sha256, settings.__dict__, weights_digest(setup.original)], default=str)
+
+    def known(name: str) -> Audited | None:
+        found = read_json(parts / f"{file_name(name)}.json")
+        if found is None or found.get("about") != about or not isinstance(found.get("record"), dict):
+            return None
+        record, weights = found["record"], weights_of(parts, name)
+        if record.get("attack") is None:
+            return Audited(record)
+        try:
+            network = with_weights(setup.original, load_file(weights))
+        except Exception:  # damaged: done again
+            return None
+        if weights_digest(network) != record.get("manipulated_sha256"):
+            return None
+        return Audited(record, network, foolings[record["attack"]])
+
+    def found(name: str, audited: Audited) -> None:
+        parts.mkdir(parents=True, exist_ok=True)
+        if audited.network is not None:
+            write_weights(audited.network.cpu(), weights_of(parts, name), setup.data.classes)
+        write_json(parts / f"{file_name(name)}.json", {"about": about, "record": audited.record})
+
+    return known, found

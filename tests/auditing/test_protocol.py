@@ -1,0 +1,143 @@
+"""An audit of small networks: what is refused, what is degenerate or unfaithful, and what is broken."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+import advfool
+from advfool.auditing.page import page, ranking, sentence
+from advfool.auditing.suite import AuditSettings
+from advfool.interpreters import GradCAM
+from advfool.library.audit import PAGE, RECORD
+from advfool.utilities.errors import AdvfoolError
+
+
+@dataclass(frozen=True)
+class Constant(GradCAM):
+    """A picture that does not depend on the network."""
+
+    def read(self, recording, targets):
+        maps = super().read(recording, targets)
+        return torch.linspace(0, 1, maps[0].numel()).view(maps[0].shape).expand_as(maps)
+
+
+@dataclass(frozen=True)
+class Flat(GradCAM):
+    """Says nothing."""
+
+    def read(self, recording, targets):
+        return torch.ones_like(super().read(recording, targets))
+
+
+@pytest.fixture(scope="module")
+def textures():
+    """Images with one of three textures, which a blur removes, at some place; a network that tells them apart."""
+    generator = torch.Generator().manual_seed(0)
+    images, labels = 0.1 * torch.randn(400, 1, 32, 32, generator=generator), torch.arange(400) % 3
+    row, col = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    kinds = [4.0 * (pattern % 2) - 2 for pattern in (row, col, row + col)]
+    places = torch.randint(0, 25, (400, 2), generator=generator).tolist()
+    for image, label, (top, left) in zip(images, labels.tolist(), places, strict=True):
+        image[0, top : top + 8, left : left + 8] += kinds[label]
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(80):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    return network.eval(), (images, labels)
+
+
+@pytest.fixture(scope="module")
+def audited(textures):
+    network, data = textures
+    interps = [GradCAM("4", name="gradcam"), Constant("4", name="constant"), Flat("4", name="flat")]
+    options = {"top1": 0.1, "trials": 2, "steps": 40, "batch_size": 16, "accelerator": "cpu", "progress": False}
+    return advfool.audit_interpreters(network, data, interps, **options)
+
+
+def test_maps_that_say_nothing_are_named_before_any_attack(audited):
+    found = audited.record["interpreters"]
+    assert found["flat"]["verdict"] == "degenerate"
+    assert found["constant"]["verdict"] == "unfaithful"
+    assert not found["flat"]["trials"]
+    assert not found["constant"]["trials"]
+    assert "explains nothing" in audited.verdicts()["constant"]
+
+
+def test_what_was_tried_is_told(audited):
+    found = audited.record["interpreters"]["gradcam"]
+    assert found["honesty"]["faithful"] > 0.5
+    assert found["honesty"]["zero_gradient"] < 0.5
+    assert 1 <= len(found["trials"]) <= 2
+    assert all(trial["attack"] == "location" and trial["visits"] for trial in found["trials"])
+    if found["attack"]:
+        assert found["ci95"][0] <= found["deceptive_rate"] <= found["ci95"][1]
+        assert found["curve"]
+        assert set(found["transfer"]) == {"constant", "flat"}
+    else:
+        assert found["verdict"] == "not broken by AM-1"
+
+
+def test_an_audit_repeats_itself(textures, audited):
+    network, data = textures
+    options = {"top1": 0.1, "trials": 2, "steps": 40, "batch_size": 16, "accelerator": "cpu", "progress": False}
+    again = advfool.audit_interpreters(network, data, [GradCAM("4", name="gradcam")], **options)
+
+    def timeless(record):
+        found = json.loads(json.dumps(record["interpreters"]["gradcam"]))
+        found.pop("transfer", None)  # to the other interpreters, which this audit does not have
+        return {key: value for key, value in found.items() if key not in ("seconds", "trials")}, [
+            {key: value for key, value in trial.items() if key != "seconds"} for trial in found["trials"]
+        ]
+
+    assert timeless(again.record) == timeless(audited.record)
+
+
+def test_the_folder_holds_the_record_and_a_page_that_loads_nothing(audited, tmp_path):
+    folder = audited.save(tmp_path / "audit")
+    record = json.loads((folder / RECORD).read_text())
+    assert record["suite"] == "AM-1"
+    assert record["budget"]["top1"] == 0.1
+    text = (folder / PAGE).read_text()
+    assert "Can these heatmaps be made to lie?" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count("data:image/png;base64,") == 3
+
+
+def test_strangers_names_are_escaped(audited):
+    record = json.loads(json.dumps(audited.record))
+    record["model"] = "<script>alert(1)</script>"
+    record["interpreters"] = {"<img src=x onerror=alert(1)>": record["interpreters"]["flat"]}
+    text = page(record, {})
+    assert "<script" not in text
+    assert "<img src=x" not in text
+
+
+def test_the_ranking_puts_the_most_easily_fooled_first():
+    broken = {"verdict": "broken by location", "deceptive_rate": 0.9, "top1_drop": 0.004}
+    safe = {"verdict": "not broken by AM-1", "deceptive_rate": 0.2, "top1_drop": 0.0}
+    void = {"verdict": "unfaithful", "deceptive_rate": 0.0, "honesty": {"faithful": 0.1}}
+    ranked = ranking({"interpreters": {"void": void, "safe": safe, "broken": broken}})
+    assert [name for name, _ in ranked] == ["broken", "safe", "void"]
+    assert "can be made to lie: 90.0 %" in sentence("broken", broken)
+    assert "does not make it safe" in sentence("safe", safe)
+
+
+def test_a_budget_that_cannot_be_read_off_the_selection_images_is_refused(textures):
+    network, data = textures
+    with pytest.raises(AdvfoolError, match=r"two of 40 selection images are 5\.00%"):
+        advfool.audit_interpreters(network, data, ["gradcam"], top1=0.01, accelerator="cpu", progress=False)
+
+
+def test_the_trials_try_the_first_attack_in_both_ways_and_then_the_others():
+    planned = [(trial.attack, trial.slack) for trial in AuditSettings().planned()]
+    assert planned[:3] == [("location", 1.0), ("location", 4.0), ("center_mass", 1.0)]
+    assert len(planned) == len(set(planned)) == 6
