@@ -22,6 +22,7 @@ from advfool.utilities.ranking import ranks
 
 CELLS = 8  # regions along the shorter side of an image, where their size is not given
 _BLUR = 0.1  # standard deviation of the blur, as a share of the image's shorter side
+_HIGHEST = 8  # power of the ranks: so much more do the highest values count
 _RANDOM = 2  # first stream of the random orders; those below are taken by noise and ties
 
 
@@ -59,8 +60,9 @@ def faithfulness(
     A heatmap is faithful when it beats every random order. One that says nothing about the network does so on about
     one image in `random_orders + 1`: that share is the ceiling of noise, and no zero.
 
-    Only the order of a heatmap's values counts: the relevance of a region is the mean rank of its values. A heatmap
-    that is merely sharpened says the same and is exactly as faithful.
+    Only the order of a heatmap's values counts, and the highest ones most: the relevance of a region is the mean of
+    its values' ranks (as fractions of the number of values) to the eighth power. A heatmap that is merely sharpened
+    says the same and is exactly as faithful.
 
     Args:
         model: the network that the heatmaps explain; it is run about `steps * (random_orders + 1)` times.
@@ -115,7 +117,7 @@ def against_random(
 def most_relevant_first(
     heatmaps: Float[Tensor, "n h w"], size: tuple[int, int], region: int, seed: int, index: Int[Tensor, "n"]
 ) -> Int[Tensor, "n cells"]:
-    """Put the regions of each image in the order of the mean rank of the heatmap's values there.
+    """Put the regions of each image in the order of what the heatmap's values there rank at, the highest most.
 
     Args:
         heatmaps: of any size, without NaN.
@@ -124,8 +126,8 @@ def most_relevant_first(
         seed: decides the order of equal regions, together with the index.
         index: a whole number that identifies each image.
     """
-    order = ranks(heatmaps.flatten(1)).view(heatmaps.shape)
-    return ranked(order, size, region, "most_relevant_first", seed, index)
+    share = ranks(heatmaps.flatten(1)).view(heatmaps.shape) / max(1, heatmaps[0].numel() if len(heatmaps) else 1)
+    return ranked(share**_HIGHEST, size, region, "most_relevant_first", seed, index)
 
 
 def region_of(shape: tuple[int, ...] | torch.Size) -> int:

@@ -29,7 +29,7 @@ def batch():
 
 def by_the_definition(f, image, fill, heatmap, index, seed, steps, regions, orders, insertion):
     corners = [(r * REGION, c * REGION) for r in range(ROWS) for c in range(COLS)]
-    ranks = scipy.stats.rankdata(heatmap.numpy()).reshape(heatmap.shape)
+    ranks = (scipy.stats.rankdata(heatmap.numpy()).reshape(heatmap.shape) / heatmap.numel()) ** 8
     relevance = [float(ranks[r : r + REGION, c : c + REGION].mean()) for r, c in corners]
     own = sorted(range(len(corners)), key=lambda cell: -relevance[cell])
     random = [
