@@ -1,12 +1,12 @@
 """One attack of an audit: a fine-tuning whose price is read off the selection images."""
 
-import copy
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
@@ -19,11 +19,11 @@ from advfool.metrics.functional import is_fooled
 from advfool.training.callbacks import StepProgressBar
 from advfool.training.finetune import finetune
 from advfool.training.module import FoolingModule
-from advfool.training.multiplier import Budget
+from advfool.training.multiplier import Budget, within
 from advfool.training.optimizers import plateau, relative_adam
 from advfool.training.preserve import Distillation
 from advfool.training.settings import Training
-from advfool.utilities.errors import Diverged
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
 from advfool.utilities.runtime import quieten
 
@@ -94,11 +94,15 @@ class Watch(Callback):
         fsr = float(seen[f"val/fsr/{pl_module.interpreter.name}"])
         price, weight = float(seen["val/price"]), float(seen["val/fool_weight"])
         self.visits.append(Visit(trainer.global_step, fsr, price, weight))
-        for budget in self.budgets:
-            if price * self.limit <= budget and fsr > self.best.get(budget, (0.0, {}))[0]:
-                state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
-                self.best[budget] = (fsr, state)
-        last = [visit for visit in self.visits[-3:] if visit.fsr >= 0.99 and visit.price <= 1]
+        better = [
+            budget
+            for budget in self.budgets
+            if within(price * self.limit, budget) and fsr > self.best.get(budget, (0.0, {}))[0]
+        ]
+        if better:  # one copy for all budgets
+            state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+            self.best |= dict.fromkeys(better, (fsr, state))
+        last = [visit for visit in self.visits[-3:] if visit.fsr >= 0.99 and within(visit.price, 1)]
         if len(last) >= 2:
             self._stop(trainer, "stopped: all are fooled within the budget")
         elif trainer.global_step >= HOPELESS * trainer.max_steps and max(v.fsr for v in self.visits) < NOTHING:
@@ -135,20 +139,19 @@ def attempt(setup: Setup, trial: Trial, settings: AuditSettings, budgets: list[f
     watch = Watch(budgets, settings.top1)
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
         trainer = _trainer(folder, trial.steps, watch, progress)
-        # The training freezes the original network: every trial starts from a copy.
+        # The training freezes the original network: every trial starts from a copy, all of which is trained.
         own = replace(setup, original=copied(setup.original))
+        for parameter in own.original.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
         try:
-            network = finetune(own, training, trainer).network
-        except Diverged as error:
-            network, watch.outcome = None, f"failed: {error}"
+            finetune(own, training, trainer)
+        except (AdvfoolError, torch.OutOfMemoryError) as error:
+            watch.outcome = f"failed: {str(error).splitlines()[0]}"
     best = {budget: state for budget, (_, state) in watch.best.items()}
     chosen = best.get(settings.top1)
-    selection: dict[str, float] = {}
-    if network is not None and chosen is not None:
-        network.load_state_dict(chosen)
-        selection = judged(setup, network, settings)
-    elif network is not None:
-        network = None
+    network = None if chosen is None else with_weights(setup.original, chosen)
+    selection = {} if network is None else judged(setup, network, settings)
+    if network is None:
         watch.outcome = f"{watch.outcome}; nothing is fooled within the budget"
     return Attempt(trial, network, selection, watch.visits, best, watch.outcome, time.perf_counter() - started)
 
@@ -159,6 +162,7 @@ def judged(setup: Setup, network: nn.Module, settings: AuditSettings) -> dict[st
     Returns:
         `deceptive_rate` and `fsr` (of active fooling the smaller of both classes), `top1_drop` and `agreement`.
     """
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
     faithful = replace(setup.settings.faithfulness, images=settings.selection_images)
     quiet = replace(setup.settings, faithfulness=faithful, aopc=AOPCSettings())
     own = replace(setup, interpreters={setup.trained.name: setup.trained}, settings=quiet)
@@ -190,7 +194,7 @@ def mean(values: Tensor) -> float:
 
 def with_weights(network: nn.Module, state: State) -> nn.Module:
     """Copy a network and give it other weights."""
-    other = copy.deepcopy(network)
+    other = copied(network)
     other.load_state_dict(state)
     return other.eval()
 

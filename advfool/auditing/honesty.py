@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from advfool.data.samples import take
+from advfool.data.samples import Sample, take
 from advfool.evaluation.faithfulness import faithful_on
 from advfool.evaluation.paired import explained_classes
 from advfool.evaluation.setup import Setup
@@ -56,8 +56,9 @@ def examine(setup: Setup, interpreter: Interpreter, images: int) -> Honesty:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(setup.settings.seed))
     chosen = order[:images].sort().values.tolist()
     faithful, degenerate = [], []
+    device = next(network.parameters(), torch.zeros(0)).device
     for start in range(0, len(chosen), AT_A_TIME):
-        batch = take(data, chosen[start : start + AT_A_TIME])
+        batch = Sample(*(values.to(device) for values in take(data, chosen[start : start + AT_A_TIME])))
         recording = record(network, batch.image, [interpreter])
         classes = explained_classes(batch.label, setup.settings.target, recording.logits)
         maps = read_maps(interpreter, recording, classes).detach().float()
@@ -72,18 +73,24 @@ def examine(setup: Setup, interpreter: Interpreter, images: int) -> Honesty:
 
 def _zero_gradients(network: nn.Module, interpreter: Interpreter, setup: Setup, indices: Sequence[int]) -> float:
     """Return the share of images whose heatmap has no gradient with respect to any parameter."""
-    trained = interpreter.for_training()
+    try:
+        trained = interpreter.for_training()
+    except AdvfoolError:  # one of another library, which cannot be trained through
+        return 1.0
     parameters = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
     before = [parameter.requires_grad for parameter in parameters]
     batch = take(setup.data.selection(), indices)
+    device = next(network.parameters(), torch.zeros(0)).device
     zero = 0
     try:
         for parameter in parameters:
             parameter.requires_grad_(True)
         for image in range(len(indices)):
             try:
-                recording = record(network, batch.image[image : image + 1], [trained])
-                maps = read_maps(trained, recording, batch.label[image : image + 1])
+                one = slice(image, image + 1)
+                recording = record(network, batch.image[one].to(device), [trained])
+                label = batch.label[one].to(device)
+                maps = read_maps(trained, recording, explained_classes(label, setup.settings.target, recording.logits))
                 weights = torch.linspace(0, 1, maps.numel(), device=maps.device).view_as(maps)
                 grads = torch.autograd.grad((maps * weights).sum(), parameters, allow_unused=True)
                 moved = any(grad is not None and bool(grad.abs().max() > 0) for grad in grads)

@@ -17,6 +17,7 @@ from advfool.utilities.plotting import draw_heatmap, draw_image, grid_of_axes, i
 from advfool.utilities.text import printable
 
 SHOWN = 4  # images of a strip
+UNRANKED = ("degenerate", "unfaithful", "no gradient")  # verdicts on interpreters that were not attacked
 
 
 def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
@@ -31,7 +32,7 @@ def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "interval": interval, "printable": printable}
-    source = files("advfool.auditing").joinpath("audit.html.j2").read_text()
+    source = files("advfool.auditing").joinpath("audit.html.j2").read_text(encoding="utf-8")
     pictures = {name: base64.b64encode(png).decode() for name, png in strips.items()}
     ranked = ranking(record)
     return environment.from_string(source).render(
@@ -42,7 +43,7 @@ def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
 def ranking(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Order the interpreters, the most easily fooled first; those that say nothing by themselves come last."""
     found = list(record["interpreters"].items())
-    return sorted(found, key=lambda each: (each[1]["verdict"] in ("degenerate", "unfaithful"), -_rate(each[1])))
+    return sorted(found, key=lambda each: (each[1]["verdict"] in UNRANKED, -_rate(each[1])))
 
 
 def _rate(each: Mapping[str, Any]) -> float:
@@ -59,9 +60,15 @@ def sentence(name: str, found: Mapping[str, Any]) -> str:
         return f"{name} explains nothing to begin with: only {share} of its honest maps beat random ones."
     if verdict == "no gradient":
         return f"{name} cannot be attacked by this suite: its maps have no gradient."
+    if found["deceptive_rate"] is None:
+        return f"{name} was not broken by this suite: nothing was fooled within the budget. That does not make it safe."
     rate, drop = percent(found["deceptive_rate"]), 100 * found["top1_drop"]
     if verdict.startswith("broken"):
         return f"{name} can be made to lie: {rate} of its maps deceive, for {drop:.1f} points of accuracy."
+    if found["accuracy"] == "lost":
+        return (
+            f"{name} was fooled ({rate} of its maps deceive), but only with more accuracy lost than the budget allows."
+        )
     return f"{name} was not broken by this suite (at best {rate} of its maps deceive); that does not make it safe."
 
 
@@ -92,9 +99,8 @@ def strip(setup: Setup, interp: str, manipulated: nn.Module | None) -> bytes:
     batch = take(images, order[:SHOWN].tolist())
     networks = {"original": setup.original.cpu()} | ({"manipulated": manipulated.cpu()} if manipulated else {})
     interpreter = setup.interpreters[interp]
-    with torch.enable_grad():
-        pair = record_pair(networks, batch.image, batch.label, [interpreter], setup.settings.target)
-        maps = {name: found.detach().float() for name, found in pair.maps(interpreter).items()}
+    pair = record_pair(networks, batch.image, batch.label, [interpreter], setup.settings.target)
+    maps = {name: found.detach().float() for name, found in pair.maps(interpreter).items()}
     pixels = setup.data.input.pixels(batch.image)
     signed = any(is_signed(found) for found in maps.values())
     rows = 1 + len(networks)

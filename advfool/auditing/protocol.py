@@ -4,8 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import Any
 
+import pytorch_lightning as pl
 from torch import nn
 
 from advfool.auditing.attack import Attempt, attempt, judged, measurer, with_weights
@@ -18,7 +20,7 @@ from advfool.evaluation.summary import summarise
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.weights import weights_digest
-from advfool.training.multiplier import DISAGREEMENT
+from advfool.training.multiplier import DISAGREEMENT, within
 from advfool.utilities.errors import AdvfoolError
 
 log = logging.getLogger(__name__)
@@ -98,10 +100,11 @@ def run_audit(
 def check_budget(setup: Setup, settings: AuditSettings) -> None:
     """Raise an AdvfoolError where the budget is so small that the selection images cannot tell."""
     images = len(setup.data.selection())
-    if settings.top1 * images < 2:
+    if not within(2, settings.top1 * images):
         raise AdvfoolError(
             f"budget.top1={settings.top1}: two of {images} selection images are {2 / images:.2%}, and a smaller price "
-            "cannot be read off them. Give a larger budget or more images."
+            f"cannot be read off them. Give a larger budget, or at least {ceil(2 / settings.top1)} selection images "
+            "(data.selection_fraction=...)."
         )
 
 
@@ -110,6 +113,7 @@ def audit_interpreter(
 ) -> Audited:
     """Examine one interpreter, attack it, and measure the chosen attack on the test images."""
     started = time.perf_counter()
+    pl.seed_everything(settings.seed, workers=True, verbose=False)  # whatever came before
     honesty = examine(setup, interpreter, settings.selection_images)
     record: dict[str, Any] = {"honesty": honesty._asdict(), "trials": []}
     verdict = honesty.verdict()
@@ -118,18 +122,20 @@ def audit_interpreter(
         own = replace(setup, interpreters={interpreter.name: interpreter})
         attempts = _attacked(own, settings, foolings, progress)
         record["trials"] = [_told(each) for each in attempts]
-        best = _chosen(attempts, settings)
+        best, known = _chosen(attempts, settings), {}
         if best is not None and best.network is not None:
             fooling = foolings[best.trial.attack]
             measured = _measured(replace(own, fooling=fooling), best.network, settings, others)
             record |= measured
-            record["curve"] = _curve(own, attempts, foolings, settings)
+            known[measured["manipulated_sha256"]] = measured
+            record["curve"] = _curve(own, attempts, foolings, settings, known)
             record["verdict"] = _verdict(record)
             record["seconds"] = round(time.perf_counter() - started, 1)
             return Audited(record, best.network, fooling)
         verdict = f"not broken by {NAME}"
-    record |= {"verdict": verdict, "attack": None, "deceptive_rate": 0.0, "ci95": None, "fsr": 0.0, "fsr_null": None}
-    record |= {"top1_drop": 0.0, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
+        record["curve"] = _curve(own, attempts, foolings, settings, known)
+    record |= {"verdict": verdict, "attack": None, "deceptive_rate": None, "ci95": None, "fsr": None, "fsr_null": None}
+    record |= {"top1_drop": None, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
     return Audited(record)
 
 
@@ -153,7 +159,7 @@ def _affordable(attempt: Attempt, settings: AuditSettings) -> bool:
     """Tell whether an attack stays within the budget on the selection images."""
     found = attempt.selection
     return bool(found) and (
-        found["top1_drop"] <= settings.top1 and found["agreement"] >= 1 - DISAGREEMENT * settings.top1
+        within(found["top1_drop"], settings.top1) and within(1 - found["agreement"], DISAGREEMENT * settings.top1)
     )
 
 
@@ -173,6 +179,7 @@ def _measured(
         settings=replace(setup.settings, accuracy=AccuracySettings(margin=settings.top1)),
     )
     name = setup.trained.name
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
     metrics = summarise(compare_networks(own, network, measurer()), own)
     drop = metrics["accuracy"]["drop"]
     which = None
@@ -206,17 +213,24 @@ def _measured(
 
 
 def _curve(
-    setup: Setup, attempts: list[Attempt], foolings: Mapping[str, Fooling], settings: AuditSettings
+    setup: Setup,
+    attempts: list[Attempt],
+    foolings: Mapping[str, Fooling],
+    settings: AuditSettings,
+    known: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Measure the highest deceptive rate for each budget: chosen on selection images, measured on test images."""
+    """Measure the highest deceptive rate for each budget: chosen on selection images, measured on test images.
+
+    Weights that several budgets choose are judged and measured once; `known` are measurements by the weights' hash.
+    """
     points: list[dict[str, Any]] = []
     images = len(setup.data.selection())
-    known: dict[str, dict[str, Any]] = {}  # weights that several budgets choose are measured once
+    judgements: dict[tuple[str, str], float] = {}
     quiet = replace(setup, settings=replace(setup.settings, nulls=NullSettings(())))
     for budget in [settings.top1 * part for part in CURVE]:
         if budget * images < 2:
             continue
-        best = _best_for(quiet, budget, attempts, foolings, settings)
+        best = _best_for(quiet, budget, attempts, foolings, settings, judgements)
         if best is None:
             points.append({"top1": budget, "attack": None, "deceptive_rate": 0.0, "ci95": None, "top1_drop": 0.0})
             continue
@@ -229,17 +243,30 @@ def _curve(
 
 
 def _best_for(
-    setup: Setup, budget: float, attempts: list[Attempt], foolings: Mapping[str, Fooling], settings: AuditSettings
+    setup: Setup,
+    budget: float,
+    attempts: list[Attempt],
+    foolings: Mapping[str, Fooling],
+    settings: AuditSettings,
+    judgements: dict[tuple[str, str], float],
 ) -> tuple[Setup, nn.Module] | None:
     """Choose the weights for a budget on selection images; None where no attack stays within it."""
-    candidates = [
-        (replace(setup, fooling=foolings[each.trial.attack]), with_weights(each.network, each.best[budget]))
-        for each in attempts
-        if budget in each.best and each.network is not None
-    ]
+    candidates = []
+    for each in attempts:
+        if budget not in each.best:
+            continue
+        own = replace(setup, fooling=foolings[each.trial.attack])
+        candidates.append((own, with_weights(setup.original, each.best[budget])))
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    return max(candidates, key=lambda found: judged(*found, settings)["deceptive_rate"])
+
+    def rate(candidate: tuple[Setup, nn.Module]) -> float:
+        key = (candidate[0].fooling.name, weights_digest(candidate[1]))
+        if key not in judgements:
+            judgements[key] = judged(*candidate, settings)["deceptive_rate"]
+        return judgements[key]
+
+    return max(candidates, key=rate)
 
 
 def _verdict(record: Mapping[str, Any]) -> str:

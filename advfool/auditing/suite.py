@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Annotated
+
+from annotated_types import Len
 
 from advfool.utilities.checking import check_fields
-from advfool.utilities.kinds import Count, Positive, Seed, Share, Size, Text
+from advfool.utilities.kinds import Count, Positive, Seed, Share, Text
 
 NAME = "AM-1"
 FOOLINGS = ("location", "center_mass", "topk")
@@ -45,16 +48,17 @@ class AuditSettings:
         selection_images: an attack is judged by the deceptive rate of so many selection images.
         enough: an attack with this deceptive rate within the budget ends the search.
         seed: of everything random.
+        attacks: names of the foolings.
     """
 
     top1: Share = 0.01
     trials: Count = 6
     steps: Count = STEPS
     batch_size: Count = 32
-    selection_images: Size = 128
+    selection_images: Count = 128
     enough: Positive = 0.9
     seed: Seed = 0
-    attacks: tuple[Text, ...] = FOOLINGS
+    attacks: Annotated[tuple[Text, ...], Len(1)] = FOOLINGS
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -39,10 +39,10 @@ def sharpened(maps: Float[Tensor, "n h w"], power: int) -> Float[Tensor, "n h w"
 
 
 def blurred(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-    """Blur each map by a Gaussian with a standard deviation of a 14th of its shorter side."""
+    """Blur each map by a Gaussian with a standard deviation of a 14th of its shorter side; its maximum becomes 1."""
     sigma = min(maps.shape[-2:]) / 14
     window = min(2 * round(2 * sigma) + 1, 2 * min(maps.shape[-2:]) - 1)
-    return gaussian_blur(maps[:, None], [window, window], [sigma, sigma])[:, 0]
+    return normalise(gaussian_blur(maps[:, None], [window, window], [sigma, sigma])[:, 0])
 
 
 def noise(maps: Float[Tensor, "n h w"], index: Int[Tensor, "n"], seed: int) -> Float[Tensor, "n h w"]:

@@ -65,7 +65,10 @@ def measure_gate(setup: Setup) -> dict[str, Any]:
     pointing = own_tiles(setup.original, interps, composites, range(len(composites)))
     shares = {name: shares_of(found) for name, found in pointing.items()}
     both = {name: found.all(dim=1).double() for name, found in pointing.items()}
-    ends = {name: bootstrap_interval(found, seed=setup.settings.seed) for name, found in both.items()}
+    ends = {
+        name: bootstrap_interval(found, seed=setup.settings.seed, clusters=composites.groups())
+        for name, found in both.items()
+    }
     own = shares[setup.trained.name]["both"]
     say(setup.trained.name, own, [setup.data.labels[label] for label in composites.classes])
     return {

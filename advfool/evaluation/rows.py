@@ -64,9 +64,9 @@ def stacked(rows: list[Table]) -> Table:
 
 def gathered(table: Table) -> Table:
     """Gather the rows of all processes, in the order of their index."""
-    if table and distributed.is_initialized() and distributed.get_world_size() > 1:
+    if distributed.is_initialized() and distributed.get_world_size() > 1:  # also one without rows has to take part
         tables: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(tables, table)  # pyright: ignore[reportArgumentType] (its stub has one type for both)
-        table = stacked(tables)
+        table = stacked([each for each in tables if each])
     order = torch.argsort(table["index"]) if table else None
     return {name: column[order] for name, column in table.items()}

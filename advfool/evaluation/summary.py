@@ -257,16 +257,28 @@ def _put(result: dict, columns: dict[Place, Tensor], seed: int, clusters: Tensor
 def _intervals(columns: dict[Place, Tensor], seed: int, clusters: Tensor | None) -> Iterator[list[float] | None]:
     """Yield the bootstrap interval of each column; that of a rate of 0 or 1 is as wide as the rule of three says."""
     parts = torch.stack([c.double() for c in columns.values()], dim=1).split(AT_A_TIME, dim=1)
+    places, no_rates = iter(columns), {"test_loss", "kl", "faithfulness", "frame_mass", *similarities()}
     for part in parts:
         lows, highs = bootstrap_interval(part, seed=seed, clusters=clusters)
         for values, low, high in zip(part.unbind(1), lows.tolist(), highs.tolist(), strict=True):
+            place = next(places)
             if low != low or high != high:
                 yield None
-            elif low == high and low in (0, 1) and bool(((values == low) | values.isnan()).all()):
+            elif (
+                place[0] not in no_rates
+                and low == high
+                and low in (0, 1)
+                and bool(((values == low) | values.isnan()).all())
+            ):
                 unseen = rule_of_three(_sources(values, clusters))
                 yield [0.0, unseen] if low == 0 else [1 - unseen, 1.0]
             else:
                 yield [low, high]
+
+
+def _all_are(values: Tensor, value: float) -> bool:
+    """Tell whether all values that are not NaN are equal to one."""
+    return bool(((values == value) | values.isnan()).all())
 
 
 def _sources(values: Tensor, clusters: Tensor | None) -> float:

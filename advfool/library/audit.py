@@ -1,12 +1,14 @@
 """Audits interpreters from Python: `advfool.audit_interpreters`."""
 
+import hashlib
 import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from jaxtyping import Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,16 +16,17 @@ from torch import Tensor, nn
 from advfool.auditing.attack import with_weights
 from advfool.auditing.page import page, sentence, strip
 from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
-from advfool.auditing.suite import AuditSettings
+from advfool.auditing.suite import NAME, AuditSettings
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
-from advfool.evaluation.setup import AOPCSettings, NullSettings, Settings, Setup
-from advfool.foolings.base import Fooling
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
+from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
 from advfool.models.weights import weights_digest, write_weights
 from advfool.utilities.checking import checked
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import read_json, write_json
 from advfool.utilities.kinds import Accelerator, Count, Seed, Share, Text, Workers
 from advfool.utilities.text import file_name
@@ -126,7 +129,9 @@ def audit_interpreters(
     original = copy_of_classifier(model, output)
     data = prepare_data(original, dataset, selection, test, groups, None, seed, batch_size, workers)
     chosen = chosen_interpreters(interpreters, original, data.input.shape, layer)
-    comparison = Settings(target if data.has_labels else "predicted", seed, None, AOPCSettings())
+    comparison = Settings(
+        target if data.has_labels else "predicted", seed, None, faithfulness=FaithfulnessSettings(256, seed=seed)
+    )
     name = type(model).__name__
     foolings = suite_of(settings)
     setup = assemble(
@@ -147,16 +152,21 @@ def audit_setup(
         progress: whether progress bars are shown.
     """
     check_budget(setup, settings)
-    faithful = replace(setup.settings.faithfulness, images=max(setup.settings.faithfulness.images, 1))
-    cheap = replace(setup.settings, faithfulness=faithful, nulls=NullSettings(CHEAP))
-    own, foolings = replace(setup, settings=cheap), suite_of(settings)
+    if not setup.settings.faithfulness.images:
+        raise AdvfoolError("faithfulness.images=0: an audit needs the deceptive rate. Give a number of images.")
+    cheap = replace(setup.settings, nulls=NullSettings(CHEAP), aopc=AOPCSettings())
+    own, foolings = replace(setup, settings=cheap, composites=None), suite_of(settings)
     known, found = _kept(folder, own, foolings, settings) if folder else (None, None)
     return AuditReport(run_audit(own, settings, foolings, progress, known, found))
 
 
 def suite_of(settings: AuditSettings) -> dict[str, Fooling]:
     """Build the foolings of the suite, by name."""
-    return {name: chosen_fooling(name) for name in settings.attacks}
+    found = {name: chosen_fooling(name) for name in settings.attacks}
+    for name, fooling in found.items():
+        if isinstance(fooling, CompositeFooling):
+            raise AdvfoolError(f"attacks: {name} swaps two classes of composites, which the suite does not do.")
+    return found
 
 
 def weights_of(folder: Path, interp: str) -> Path:
@@ -169,7 +179,10 @@ def _kept(
 ) -> tuple[Callable[[str], Audited | None], Callable[[str, Audited], None]]:
     """Return what reads and what writes the part of one interpreter."""
     parts = folder / "parts"
-    about = json.dumps([setup.original_sha256, settings.__dict__, weights_digest(setup.original)], default=str)
+    data = [each.digest() for each in (setup.data.train(), setup.data.selection(), setup.data.test())]
+    kinds = [{name: repr(each) for name, each in group.items()} for group in (setup.interpreters, foolings)]
+    held = [NAME, setup.original_sha256, asdict(settings), data, repr(setup.settings), kinds, torch.get_num_threads()]
+    about = hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()
 
     def known(name: str) -> Audited | None:
         found = read_json(parts / f"{file_name(name)}.json")

@@ -22,7 +22,7 @@ from advfool.metrics import FoolingSuccessRate
 from advfool.metrics.functional import prediction_agreement
 from advfool.training.cached_original import CachedOriginal, OriginalAnswers
 from advfool.training.mixing import mix_images
-from advfool.training.multiplier import Multiplier
+from advfool.training.multiplier import Multiplier, within
 from advfool.training.processes import generator_states, of_all_processes, of_this_process, restore_generators
 from advfool.training.settings import Training
 from advfool.utilities.classes import top_classes
@@ -88,9 +88,13 @@ class FoolingModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Store the random generators' states, so that a resumed training draws what an uninterrupted one would."""
         checkpoint["generators"] = of_all_processes(generator_states(self.device))
+        if self.multiplier is not None:
+            checkpoint["fool_weight"] = self.multiplier.weight
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.generators = checkpoint.get("generators")
+        if self.multiplier is not None:
+            self.multiplier.weight = float(checkpoint.get("fool_weight", self.multiplier.weight))
 
     def on_train_start(self) -> None:
         if self.generators is not None:
@@ -140,7 +144,7 @@ class FoolingModule(LightningModule):
         if dataloader_idx == 0:
             self.val_top1.update(recording.logits.detach(), batch.label)
             if self.multiplier is not None:
-                known = self._original(batch, "images" if self.composites else "selection", False, True)
+                known = self._original(batch, "ordinary selection" if self.composites else "selection", False, True)
                 assert known is not None
                 self.val_agreement.update(prediction_agreement(known.logits, recording.logits.detach()).float())
         if explained:
@@ -175,7 +179,7 @@ class FoolingModule(LightningModule):
             price = self.multiplier.budget.price(drop, 1 - values["val/agreement"].item())
             values["val/price"] = torch.tensor(price)
             # The best one is the most fooled within the budget; beyond it, the cheapest.
-            values["val/score"] = values[f"val/fsr/{name}"] if price <= 1 else torch.tensor(-price)
+            values["val/score"] = values[f"val/fsr/{name}"] if within(price, 1) else torch.tensor(-price)
             if self.trainer.state.fn == TrainerFn.FITTING:
                 self.multiplier.follow(price, self.global_step / max(1, self.trainer.max_steps))
             values["val/fool_weight"] = torch.tensor(self.multiplier.weight)

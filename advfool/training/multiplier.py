@@ -11,6 +11,14 @@ from advfool.utilities.kinds import Positive, Share
 DISAGREEMENT = 3  # times the budget of top-1: so many predictions may change
 
 
+_ROUNDING = 1e-6
+
+
+def within(price: float, limit: float) -> bool:
+    """Tell whether a price is at most the limit, but for rounding: a share of images is seldom exact."""
+    return price <= limit + _ROUNDING
+
+
 @dataclass(frozen=True)
 class Budget:
     """What an attack may cost, on the selection images.
@@ -66,7 +74,7 @@ class Multiplier:
             progress: share of the training that is done.
         """
         allowance = 1 + (self.budget.slack - 1) * min(1.0, max(0.0, (0.9 - progress) / 0.4))
-        if price > allowance:
+        if not within(price, allowance):
             self.weight *= self.down
         elif price < 0.5 * allowance:
             self.weight *= self.up

@@ -1,5 +1,6 @@
 """An audit of small networks: what is refused, what is degenerate or unfaithful, and what is broken."""
 
+import copy
 import json
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from torch import nn
 import advfool
 from advfool.auditing.page import page, ranking, sentence
 from advfool.auditing.suite import AuditSettings
-from advfool.interpreters import GradCAM
-from advfool.library.audit import PAGE, RECORD
+from advfool.interpreters import Captum, GradCAM
+from advfool.library.audit import PAGE, RECORD, suite_of
+from advfool.training.multiplier import within
 from advfool.utilities.errors import AdvfoolError
 
 
@@ -123,7 +125,7 @@ def test_strangers_names_are_escaped(audited):
 
 def test_the_ranking_puts_the_most_easily_fooled_first():
     broken = {"verdict": "broken by location", "deceptive_rate": 0.9, "top1_drop": 0.004}
-    safe = {"verdict": "not broken by AM-1", "deceptive_rate": 0.2, "top1_drop": 0.0}
+    safe = {"verdict": "not broken by AM-1", "deceptive_rate": 0.2, "top1_drop": 0.0, "accuracy": "kept"}
     void = {"verdict": "unfaithful", "deceptive_rate": 0.0, "honesty": {"faithful": 0.1}}
     ranked = ranking({"interpreters": {"void": void, "safe": safe, "broken": broken}})
     assert [name for name, _ in ranked] == ["broken", "safe", "void"]
@@ -135,6 +137,33 @@ def test_a_budget_that_cannot_be_read_off_the_selection_images_is_refused(textur
     network, data = textures
     with pytest.raises(AdvfoolError, match=r"two of 40 selection images are 5\.00%"):
         advfool.audit_interpreters(network, data, ["gradcam"], top1=0.01, accelerator="cpu", progress=False)
+
+
+def test_a_price_on_the_budget_is_within_it():
+    assert within(0.97 - 0.96, 0.01)
+    assert within(1 - 0.97, 0.03)
+    assert not within(0.0101, 0.01)
+
+
+def test_another_librarys_interpreter_has_no_gradient_to_attack(textures):
+    network, data = textures
+    saliency = Captum("Saliency", name="saliency")
+    report = advfool.audit_interpreters(network, data, [saliency], top1=0.1, accelerator="cpu", progress=False)
+    assert report.record["interpreters"]["saliency"]["verdict"] in ("no gradient", "unfaithful")
+
+
+def test_frozen_networks_are_attacked_all_the_same(textures):
+    network, data = textures
+    frozen = copy.deepcopy(network).requires_grad_(False)
+    options = {"top1": 0.1, "trials": 1, "steps": 4, "accelerator": "cpu", "progress": False}
+    report = advfool.audit_interpreters(frozen, data, [GradCAM("4", name="gradcam")], **options)
+    assert len(report.record["interpreters"]["gradcam"]["trials"]) == 1
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
+    with pytest.raises(AdvfoolError, match="swaps two classes"):
+        suite_of(AuditSettings(attacks=("active",)))
 
 
 def test_the_trials_try_the_first_attack_in_both_ways_and_then_the_others():
