@@ -146,6 +146,9 @@ def test_at_imagenet_scale_with_two_processes(tmp_path):
         "data.workers=0",
         "data.selection_fraction=0.25",
         "model.weights=null",
+        "faithfulness.images=2",
+        "faithfulness.random_orders=1",
+        "nulls.images=1",
     ]
     command = ["experiment=table1", "scale=imagenet", "trainer=ddp", "trainer.devices=2", *options, "evaluate_with=[]"]
     command += [params, f"data.root={tmp_path / 'imagenet'}", f"hydra.sweep.dir={tmp_path / 'runs'}", "pictures=0"]

@@ -148,6 +148,7 @@ def test_the_papers_networks_run_at_full_size(tmp_path, model):
         for name in ("n01440764", "n02102040"):
             make_photos(tmp_path / "imagenet" / split / name, 3, (240, 230))
     options = ["trainer.max_steps=2", "data.batch_size=2", "data.workers=0", f"data.root={tmp_path / 'imagenet'}"]
+    options += ["faithfulness.images=2", "faithfulness.random_orders=1", "nulls.images=1"]
     result = run(
         tmp_path / "run", f"model={model}", "model.weights=null", "fooling=location", "interp=gradcam", *options
     )

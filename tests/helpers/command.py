@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 SMALL = ["aopc.images=0", "data.limit_train=256", "data.limit_val=40", "data.limit_test=70", "model.weights=null"]
+SMALL += ["faithfulness.images=6", "faithfulness.random_orders=2", "faithfulness.steps=2", "nulls.images=3"]
 
 
 def run(folder: Path, *overrides: str, module="advfool.train", cwd=None) -> subprocess.CompletedProcess:

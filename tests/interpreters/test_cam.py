@@ -263,7 +263,7 @@ def test_a_module_called_by_keyword():
     [
         ({"layer_side": "Input"}, "layer_side must be one of input, output, got 'Input'."),
         ({"layout": "nhcw"}, "layout must be one of nchw, nhwc, tokens, got 'nhcw'."),
-        ({"normalise": "sum"}, "normalise must be one of max, minmax, none, or None, got 'sum'."),
+        ({"normalise": "mean"}, "normalise must be one of max, minmax, sum, none, or None, got 'mean'."),
     ],
 )
 def test_unknown_words_are_refused(options, message):

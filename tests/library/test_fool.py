@@ -63,7 +63,7 @@ def test_metrics_are_those_of_a_run(tmp_path):
     for key in ("fsr_before", "degenerate", "test_loss", "spearman", "ssim", "fsr_by_class"):
         assert set(metrics[key]) == set(interps), key
     assert set(metrics["ci95"]["fsr"]) == set(interps)
-    assert set(metrics["accuracy"]) == {"original", "manipulated", "drop"}
+    assert set(metrics["accuracy"]) == {"original", "manipulated", "drop", "error_ratio", "margin", "verdict"}
     assert set(metrics["aopc"]) == {"simplegrad", "random"}
     assert (metrics["n_images"], metrics["n_images_fsr"]) == (8, 8)
     assert (metrics["model"], metrics["fooling"], metrics["interp"]) == ("Sequential", "location", "simplegrad")
@@ -277,7 +277,7 @@ class Maps(nn.Sequential):
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"seed": -1}, "seed must be an integer from 0 to"),
         ({"fsr_images": 0}, "fsr_images must be a whole number of at least 1"),
-        ({"fool_weight": -1.0}, "fool_weight must be a number of at least 0, got -1.0"),
+        ({"fool_weight": -1.0}, "fool_weight must be a number of at least 0 or auto, got -1.0"),
         (
             {"fooling": Active(c1=0, c2=1, train=4, test=2), "dataset": own_images(200), "train_target_top": 2},
             "train_target_top=2: composites explain both their classes",

@@ -36,8 +36,8 @@ def test_constant_maps_have_no_nan_and_no_gradient_explosion(how, value):
 
 
 def test_unknown_normalisation():
-    with pytest.raises(ValueError, match="normalise must be 'max', 'minmax' or 'none', got 'sum'"):
-        normalise(torch.rand(1, 2, 2), "sum")
+    with pytest.raises(ValueError, match="normalise must be 'max', 'minmax' or 'none', got 'mean'"):
+        normalise(torch.rand(1, 2, 2), "mean")
 
 
 def test_degenerate_maps():
