@@ -36,7 +36,7 @@ def test_constant_maps_have_no_nan_and_no_gradient_explosion(how, value):
 
 
 def test_unknown_normalisation():
-    with pytest.raises(ValueError, match="normalise must be 'max', 'minmax' or 'none', got 'mean'"):
+    with pytest.raises(ValueError, match="normalise must be 'max', 'minmax', 'sum' or 'none', got 'mean'"):
         normalise(torch.rand(1, 2, 2), "mean")
 
 
