@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 import traceback
@@ -11,6 +12,8 @@ from pathlib import Path
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
+
+from advfool.commands.status import SWEEP
 
 SMALL = ["aopc.images=0", "data.limit_train=256", "data.limit_val=40", "data.limit_test=70", "model.weights=null"]
 SMALL += ["faithfulness.images=6", "faithfulness.random_orders=2", "faithfulness.steps=2", "nulls.images=3"]
@@ -28,6 +31,7 @@ def run(folder: Path, *overrides: str, module="advfool.train", cwd=None) -> subp
 
 def run_here(module: str, arguments: list[str]) -> subprocess.CompletedProcess:
     out, err, code = io.StringIO(), io.StringIO(), 0
+    sweep = os.environ.get(SWEEP)  # a sweep names itself to its workers
     argv, hooks = sys.argv, (sys.stdout, sys.stderr)
     sys.argv, (sys.stdout, sys.stderr) = [module, *arguments], (out, err)
     try:
@@ -39,6 +43,8 @@ def run_here(module: str, arguments: list[str]) -> subprocess.CompletedProcess:
         code = 1
     finally:
         sys.argv, (sys.stdout, sys.stderr) = argv, hooks
+        os.environ.pop(SWEEP, None)
+        os.environ.update({} if sweep is None else {SWEEP: sweep})
         GlobalHydra.instance().clear()
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 

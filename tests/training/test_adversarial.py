@@ -230,8 +230,8 @@ def test_what_cannot_be_trained_is_refused_before_the_training(values, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epsilon": -0.1}, "^epsilon must be a number of at least 0, got -0.1.$"),
-        ({"step": float("inf")}, "^step must be a number of at least 0, or None, got inf.$"),
+        ({"epsilon": -0.1}, "^epsilon must be a number from 0 to 1, got -0.1.$"),
+        ({"step": float("inf")}, "^step must be a number above 0, or None, got inf.$"),
         ({"replays": 0}, "^replays must be a whole number of at least 1, got 0.$"),
     ],
 )
