@@ -40,7 +40,8 @@ def describe(hint: Any, null: str = "None", large: bool = False) -> str:
         text = " or ".join(dict.fromkeys(parts))
         return f"{text}, or {null}" if type(None) in args else text
     if origin is Literal:
-        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
+        words = ", ".join(map(str, args))
+        return f"one of {words}" if len(args) > 1 else words
     if origin is tuple and ... not in args:
         return f"a list of {len(args)}: {', '.join(describe(arg, null) for arg in args)}"
     if origin is not None and inspect.isclass(origin):
