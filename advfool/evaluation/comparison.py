@@ -195,7 +195,7 @@ class Comparison(LightningModule):
         )
         everywhere = {}
         for name, values in found.items():
-            everywhere[name] = torch.full((len(chosen), *values.shape[1:]), torch.nan, device=values.device)
+            everywhere[name] = values.new_full((len(chosen), *values.shape[1:]), torch.nan)
             everywhere[name][chosen] = values
         return one_column_each(everywhere)
 
