@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -13,9 +14,11 @@ from advfool.utilities.heatmaps import normalise
 from advfool.utilities.random import seeded, uniform
 
 # Maps that still tell what the original map told: their deceptive rate is to be near 0.
-NEGATIVE = ("honest_finetune", "sharpened_4", "sharpened_16", "blurred")
+Negative = Literal["honest_finetune", "sharpened_4", "sharpened_16", "blurred"]
 # Maps that tell nothing about the image or the network: they mislead.
-POSITIVE = ("noise", "another_image", "independent", "untrained")
+Positive = Literal["noise", "another_image", "independent", "untrained"]
+Control = Negative | Positive
+NEGATIVE, POSITIVE = get_args(Negative), get_args(Positive)
 # Those that need a network of their own, which is given: the rest is made of the original network.
 OF_NETWORKS = ("honest_finetune", "independent")
 

@@ -9,6 +9,7 @@ from torch import nn
 from advfool.data.base import DataModule
 from advfool.data.composites import CompositeSplits
 from advfool.data.samples import Samples
+from advfool.evaluation.controls import Control
 from advfool.evaluation.paired import Target
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
@@ -19,16 +20,6 @@ from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, Names, Seed, Share, Size, Text
 
 Split = Literal["selection", "test"]  # what choices are made on, and what is measured once, at the end
-Control = Literal[
-    "honest_finetune",
-    "sharpened_4",
-    "sharpened_16",
-    "blurred",
-    "noise",
-    "another_image",
-    "independent",
-    "untrained",
-]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from advfool.interpreters import GradCAM, SimpleGrad
 from advfool.metrics import deceived, faithfulness
 from advfool.metrics.functional import spearman
 from advfool.utilities.errors import AdvfoolError
-from tests.helpers.networks import build_tiny
 from tests.helpers.setups import make_setup
 from tests.helpers.similarity import SIMILARITIES
 
@@ -27,15 +26,6 @@ from tests.helpers.similarity import SIMILARITIES
 def digits(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return DigitsModule(InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3), str(cache), limit_test=25, eval_batch_size=10)
-
-
-@pytest.fixture(scope="module")
-def networks():
-    first, layer = build_tiny("resnet_tiny", torch.float32)
-    second, _ = build_tiny("resnet_tiny", torch.float32)
-    with torch.no_grad():
-        second.fc.weight.add_(0.5 * torch.randn_like(second.fc.weight))
-    return first, second, layer
 
 
 def run(digits, networks, fooling, composites=None, **options):
