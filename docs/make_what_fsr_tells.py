@@ -9,10 +9,11 @@ import torch
 
 from advfool.data.samples import some_of, take
 from advfool.evaluation.controls import partners, transforms
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.paired import record_pair
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Setup
 from advfool.foolings import CenterMass, Location, TopK
-from advfool.library.compare import measuring_trainer, run_comparison
+from advfool.library.compare import run_comparison
 from advfool.reporting.paper.networks import open_run
 from advfool.reporting.runs import find_runs
 from advfool.utilities.plotting import draw_heatmap, grid_of_axes, new_figure, save_figure

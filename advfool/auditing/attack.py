@@ -11,21 +11,19 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from advfool.auditing.suite import CLIP, EVERY, RATE, TEMPERATURE, TOP, AuditSettings, Trial
-from advfool.evaluation.comparison import compare_networks
-from advfool.evaluation.paired import PAIR
-from advfool.evaluation.setup import AOPCSettings, Setup
-from advfool.foolings.base import CompositeFooling
+from advfool.evaluation.measuring import measuring_trainer
+from advfool.evaluation.selection import compared_on_selection
+from advfool.evaluation.setup import Setup
 from advfool.metrics.functional import is_fooled
-from advfool.training.callbacks import StepProgressBar
 from advfool.training.finetune import finetune
 from advfool.training.module import FoolingModule
 from advfool.training.multiplier import Budget, within
 from advfool.training.optimizers import plateau, relative_adam
 from advfool.training.preserve import Distillation
 from advfool.training.settings import Training
+from advfool.training.trainers import steps_trainer
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
-from advfool.utilities.runtime import quieten
 
 State = dict[str, Tensor]
 HOPELESS = 0.6  # share of the steps after which an attack that has fooled nothing is given up
@@ -113,32 +111,29 @@ class Watch(Callback):
         self.outcome = why
 
 
-def attempt(setup: Setup, trial: Trial, settings: AuditSettings, budgets: list[float], progress: bool) -> Attempt:
+def attempt(setup: Setup, trial: Trial, settings: AuditSettings, progress: bool) -> Attempt:
     """Attack the first interpreter of a setup.
 
     Args:
         setup: the data, the network, the interpreter and the trial's fooling.
         trial: what is tried.
         settings: of the audit.
-        budgets: for which the best weights are kept.
         progress: whether a progress bar is shown.
     """
-    quieten()
     started = time.perf_counter()
-    composites = isinstance(setup.fooling, CompositeFooling)
     training = Training(
         preserve=Distillation(TEMPERATURE, name="distillation"),
         optimizer=partial(relative_adam, rate=RATE),
         scheduler=partial(plateau, steps=trial.steps),
         fool_weight="auto",
         budget=Budget(settings.top1, trial.slack),
-        train_target_top=None if composites else min(TOP, len(setup.data.classes)),
+        train_target_top=min(TOP, len(setup.data.classes)),
         cache_original=False,
         select="last",
     )
-    watch = Watch(budgets, settings.top1)
+    watch = Watch(settings.budgets, settings.top1)
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
-        trainer = _trainer(folder, trial.steps, watch, progress)
+        trainer = steps_trainer(folder, trial.steps, min(EVERY, trial.steps), [watch], CLIP, "auto", progress)
         # The training freezes the original network: every trial starts from a copy, all of which is trained.
         own = replace(setup, original=copied(setup.original))
         for parameter in own.original.parameters():
@@ -160,27 +155,14 @@ def judged(setup: Setup, network: nn.Module, settings: AuditSettings) -> dict[st
     """Measure a manipulated network on the selection images, which everything is chosen by.
 
     Returns:
-        `deceptive_rate` and `fsr` (of active fooling the smaller of both classes), `top1_drop` and `agreement`.
+        `deceptive_rate`, `fsr`, `top1_drop` and `agreement`.
     """
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    faithful = replace(setup.settings.faithfulness, images=settings.selection_images)
-    quiet = replace(setup.settings, faithfulness=faithful, aopc=AOPCSettings())
-    own = replace(setup, interpreters={setup.trained.name: setup.trained}, settings=quiet)
-    results = compare_networks(own, network, measurer(), "selection")
-    name, rows, images = setup.trained.name, results.explained, results.images
-
-    def smallest(column: str) -> float:
-        found = [rows[f"{column}{end}"] for end in ("", *(f"/{which}" for which in PAIR)) if f"{column}{end}" in rows]
-        return min((mean(values) for values in found), default=0.0)
-
-    fooled = {
-        key.replace("test_loss", "fooled").removesuffix("/manipulated"): is_fooled(values, own.fooling.interval).float()
-        for key, values in rows.items()
-        if key.startswith(f"test_loss/{name}/manipulated")
-    }
+    own, results = compared_on_selection(setup, network, measuring_trainer("auto", False), settings.selection_images)
+    name, rows, images = own.trained.name, results.explained, results.images
     return {
-        "deceptive_rate": smallest(f"deceived/{name}"),
-        "fsr": min(mean(values) for values in fooled.values()),
+        "deceptive_rate": mean(rows[f"deceived/{name}"]),
+        "fsr": mean(is_fooled(rows[f"test_loss/{name}/manipulated"], own.fooling.interval).float()),
         "top1_drop": mean(images["top1/original"]) - mean(images["top1/manipulated"]),
         "agreement": mean(images["agreement"]),
     }
@@ -197,37 +179,3 @@ def with_weights(network: nn.Module, state: State) -> nn.Module:
     other = copied(network)
     other.load_state_dict(state)
     return other.eval()
-
-
-def measurer(progress: bool = False) -> Trainer:
-    """Make a trainer that only measures, on one device."""
-    return pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        inference_mode=False,
-        default_root_dir=tempfile.gettempdir(),
-    )
-
-
-def _trainer(folder: str, steps: int, watch: Callback, progress: bool) -> Trainer:
-    return pl.Trainer(
-        default_root_dir=folder,
-        accelerator="auto",
-        devices=1,
-        max_steps=steps,
-        val_check_interval=min(EVERY, steps),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        inference_mode=False,
-        logger=False,
-        deterministic="warn",
-        gradient_clip_val=CLIP,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        callbacks=[watch, StepProgressBar()] if progress else [watch],
-    )

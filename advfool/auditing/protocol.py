@@ -10,11 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from advfool.auditing.attack import Attempt, attempt, judged, measurer, with_weights
+from advfool.auditing.attack import Attempt, attempt, judged, with_weights
 from advfool.auditing.honesty import examine
-from advfool.auditing.suite import CURVE, NAME, AuditSettings, Trial
+from advfool.auditing.suite import NAME, AuditSettings, Trial
 from advfool.evaluation.comparison import compare_networks
-from advfool.evaluation.paired import PAIR
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.setup import AccuracySettings, NullSettings, Setup
 from advfool.evaluation.summary import summarise
 from advfool.foolings.base import Fooling
@@ -34,12 +34,10 @@ class Audited:
     Args:
         record: what audit.json holds of it.
         network: the winning manipulated network; None where no attack was chosen.
-        fooling: that of the winning attack.
     """
 
     record: dict[str, Any]
     network: nn.Module | None = None
-    fooling: Fooling | None = None
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,18 @@ class Audit:
         record: the contents of audit.json.
         networks: the winning manipulated networks by interpreter.
         setup: what was audited; its interpreters are the audited ones.
-        foolings: those of the winning attacks, by interpreter.
     """
 
     record: dict[str, Any]
     setup: Setup
     networks: dict[str, nn.Module] = field(default_factory=dict)
-    foolings: dict[str, Fooling] = field(default_factory=dict)
 
 
 def run_audit(
     setup: Setup,
     settings: AuditSettings,
     foolings: Mapping[str, Fooling],
+    about: Mapping[str, Any],
     progress: bool = False,
     known: Callable[[str], Audited | None] | None = None,
     found: Callable[[str, Audited], None] | None = None,
@@ -73,14 +70,11 @@ def run_audit(
         setup: data, network and interpreters; its fooling is not used.
         settings: of the audit.
         foolings: those of the suite, by name.
+        about: what `about` says of the audit, the first part of its record.
         progress: whether progress bars are shown.
         known: what an earlier, interrupted audit found of an interpreter; None: nothing.
         found: called with what was found of each interpreter.
-
-    Raises:
-        AdvfoolError: the budget is below two selection images.
     """
-    check_budget(setup, settings)
     audited: dict[str, Audited] = {}
     for number, (name, interpreter) in enumerate(setup.interpreters.items(), 1):
         log.info("%s: interpreter %d of %d", name, number, len(setup.interpreters))
@@ -90,10 +84,9 @@ def run_audit(
             found(name, audited[name])
         log.info("%s: %s", name, audited[name].record["verdict"])
     return Audit(
-        _about(setup, settings) | {"interpreters": {name: each.record for name, each in audited.items()}},
+        dict(about) | {"interpreters": {name: each.record for name, each in audited.items()}},
         setup,
         {name: each.network for name, each in audited.items() if each.network is not None},
-        {name: each.fooling for name, each in audited.items() if each.fooling is not None},
     )
 
 
@@ -124,14 +117,13 @@ def audit_interpreter(
         record["trials"] = [_told(each) for each in attempts]
         best, known = _chosen(attempts, settings), {}
         if best is not None and best.network is not None:
-            fooling = foolings[best.trial.attack]
-            measured = _measured(replace(own, fooling=fooling), best.network, settings, others)
+            measured = _measured(replace(own, fooling=foolings[best.trial.attack]), best.network, settings, others)
             record |= measured
             known[measured["manipulated_sha256"]] = measured
             record["curve"] = _curve(own, attempts, foolings, settings, known)
             record["verdict"] = _verdict(record)
             record["seconds"] = round(time.perf_counter() - started, 1)
-            return Audited(record, best.network, fooling)
+            return Audited(record, best.network)
         verdict = f"not broken by {NAME}"
         record["curve"] = _curve(own, attempts, foolings, settings, known)
     record |= {"verdict": verdict, "attack": None, "deceptive_rate": None, "ci95": None, "fsr": None, "fsr_null": None}
@@ -142,11 +134,10 @@ def audit_interpreter(
 def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool) -> list[Attempt]:
     """Try one attack after the other, until one is enough or the trials are used up."""
     attempts: list[Attempt] = []
-    budgets = [settings.top1 * part for part in CURVE]
     for number, trial in enumerate(settings.planned(), 1):
         log.info("  trial %d of at most %d: %s, slack %g", number, settings.trials, trial.attack, trial.slack)
         own = replace(setup, fooling=foolings[trial.attack])
-        attempts.append(attempt(own, trial, settings, budgets, progress))
+        attempts.append(attempt(own, trial, settings, progress))
         last = attempts[-1]
         rate = last.selection.get("deceptive_rate", 0.0)
         log.info("    %s; deceptive rate %.1f %% on selection images", last.outcome, 100 * rate)
@@ -180,33 +171,25 @@ def _measured(
     )
     name = setup.trained.name
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    metrics = summarise(compare_networks(own, network, measurer()), own)
+    metrics = summarise(compare_networks(own, network, measuring_trainer("auto", False)), own)
     drop = metrics["accuracy"]["drop"]
-    which = None
-    if isinstance(metrics["deceptive_rate"][name], Mapping):  # of two classes the less deceived one counts
-        which = min(PAIR, key=lambda each: metrics["deceptive_rate"][name][each] or 0.0)
-
-    def of(key: str, interp: str = name, tree: Mapping | None = None) -> Any:
-        value = (tree or metrics).get(key, {}).get(interp)
-        return value[which] if which and isinstance(value, Mapping) else value
-
     return {
         "attack": setup.fooling.name,
-        "deceptive_rate": of("deceptive_rate") or 0.0,
-        "ci95": of("deceptive_rate", tree=metrics["ci95"]),
-        "n_deceptive": of("n_deceptive"),
-        "faithful_before": of("faithful_before"),
-        "misdirected_rate": of("misdirected_rate"),
-        "fsr": of("fsr"),
-        "fsr_null": of("fsr_null"),
-        "fsr_null_control": of("fsr_null_control"),
-        "degenerate": of("degenerate"),
+        "deceptive_rate": metrics["deceptive_rate"][name] or 0.0,
+        "ci95": metrics["ci95"]["deceptive_rate"][name],
+        "n_deceptive": metrics["n_deceptive"][name],
+        "faithful_before": metrics["faithful_before"][name],
+        "misdirected_rate": metrics.get("misdirected_rate", {}).get(name),
+        "fsr": metrics["fsr"][name],
+        "fsr_null": metrics.get("fsr_null", {}).get(name),
+        "fsr_null_control": metrics.get("fsr_null_control", {}).get(name),
+        "degenerate": metrics["degenerate"][name],
         "top1": {network: metrics["accuracy"][network]["top1"] for network in ("original", "manipulated")},
         "top1_drop": drop["top1"],
         "top1_drop_ci95": drop["ci95"],
         "accuracy": metrics["accuracy"]["verdict"],
         "agreement": metrics["agreement"],
-        "transfer": {other: of("deceptive_rate", other) for other in others},
+        "transfer": {other: metrics["deceptive_rate"][other] for other in others},
         "manipulated_sha256": weights_digest(network),
         "n_test": metrics["n_images"],
     }
@@ -227,7 +210,7 @@ def _curve(
     images = len(setup.data.selection())
     judgements: dict[tuple[str, str], float] = {}
     quiet = replace(setup, settings=replace(setup.settings, nulls=NullSettings(())))
-    for budget in [settings.top1 * part for part in CURVE]:
+    for budget in settings.budgets:
         if budget * images < 2:
             continue
         best = _best_for(quiet, budget, attempts, foolings, settings, judgements)
@@ -288,7 +271,8 @@ def _told(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _about(setup: Setup, settings: AuditSettings) -> dict[str, Any]:
+def about(setup: Setup, settings: AuditSettings) -> dict[str, Any]:
+    """Describe an audit for audit.json: the suite, the budget, and what the data and the network are."""
     data = setup.data
     splits = {"train": data.train(), "selection": data.selection(), "test": data.test()}
     return {

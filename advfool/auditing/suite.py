@@ -63,6 +63,11 @@ class AuditSettings:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def budgets(self) -> list[float]:
+        """The budgets of the price curve, in top-1 accuracy."""
+        return [self.top1 * part for part in CURVE]
+
     def planned(self) -> list[Trial]:
         """List the trials: the first attack in both ways, then the others."""
         first, *others = self.attacks

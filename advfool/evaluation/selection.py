@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from advfool.evaluation.comparison import compare_networks
+from advfool.evaluation.comparison import Results, compare_networks
 from advfool.evaluation.paired import NETWORKS, PAIR
 from advfool.evaluation.rows import Table
 from advfool.evaluation.setup import AOPCSettings, Setup
@@ -30,15 +30,8 @@ def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) ->
         both classes; None where no image has an honest explanation to lose), the top-1 accuracy of both networks and
         its drop, as fractions of 1, and the numbers of images.
     """
-    wanted = setup.settings.faithfulness
-    faithfulness = replace(wanted, images=min(wanted.images, IMAGES))
-    own = replace(
-        setup,
-        interpreters={setup.trained.name: setup.trained},
-        settings=replace(setup.settings, aopc=AOPCSettings(), faithfulness=faithfulness),
-    )
-    results = compare_networks(own, manipulated, trainer, "selection")
-
+    images = min(setup.settings.faithfulness.images, IMAGES)
+    own, results = compared_on_selection(setup, manipulated, trainer, images)
     top1 = {name: _mean(results.images[f"top1/{name}"]) for name in NETWORKS}
     return {
         "fsr": {own.trained.name: _each_class(own, lambda *last: _fsr(results.explained, own, *last))},
@@ -47,6 +40,27 @@ def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) ->
         "n_images": len(results.images["index"]),
         "n_images_fsr": len(results.explained["index"]),
     }
+
+
+def compared_on_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer, images: int) -> tuple[Setup, Results]:
+    """Compare both networks on the selection images, by the first interpreter alone and without AOPC curves.
+
+    Args:
+        setup: what is compared, and how.
+        manipulated: the manipulated network.
+        trainer: runs the comparison.
+        images: number of images on which it is measured whether heatmaps are faithful.
+
+    Returns:
+        what was compared, and the rows.
+    """
+    faithfulness = replace(setup.settings.faithfulness, images=images)
+    own = replace(
+        setup,
+        interpreters={setup.trained.name: setup.trained},
+        settings=replace(setup.settings, aopc=AOPCSettings(), faithfulness=faithfulness),
+    )
+    return own, compare_networks(own, manipulated, trainer, "selection")
 
 
 def _each_class(setup: Setup, measure: Callable[..., T]) -> T | dict[str, T]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from advfool.auditing.attack import with_weights
 from advfool.auditing.page import page, sentence, strip
-from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
-from advfool.auditing.suite import NAME, AuditSettings
+from advfool.auditing.protocol import Audit, Audited, about, check_budget, run_audit
+from advfool.auditing.suite import AuditSettings
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
@@ -156,8 +156,9 @@ def audit_setup(
         raise AdvfoolError("faithfulness.images=0: an audit needs the deceptive rate. Give a number of images.")
     cheap = replace(setup.settings, nulls=NullSettings(CHEAP), aopc=AOPCSettings())
     own, foolings = replace(setup, settings=cheap, composites=None), suite_of(settings)
-    known, found = _kept(folder, own, foolings, settings) if folder else (None, None)
-    return AuditReport(run_audit(own, settings, foolings, progress, known, found))
+    described = about(own, settings)
+    known, found = _kept(folder, own, foolings, described) if folder else (None, None)
+    return AuditReport(run_audit(own, settings, foolings, described, progress, known, found))
 
 
 def suite_of(settings: AuditSettings) -> dict[str, Fooling]:
@@ -175,18 +176,17 @@ def weights_of(folder: Path, interp: str) -> Path:
 
 
 def _kept(
-    folder: Path, setup: Setup, foolings: dict[str, Fooling], settings: AuditSettings
+    folder: Path, setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any]
 ) -> tuple[Callable[[str], Audited | None], Callable[[str, Audited], None]]:
     """Return what reads and what writes the part of one interpreter."""
     parts = folder / "parts"
-    data = [each.digest() for each in (setup.data.train(), setup.data.selection(), setup.data.test())]
     kinds = [{name: repr(each) for name, each in group.items()} for group in (setup.interpreters, foolings)]
-    held = [NAME, setup.original_sha256, asdict(settings), data, repr(setup.settings), kinds, torch.get_num_threads()]
-    about = hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()
+    held = [described, repr(setup.settings), kinds, torch.get_num_threads()]
+    key = hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()
 
     def known(name: str) -> Audited | None:
         found = read_json(parts / f"{file_name(name)}.json")
-        if found is None or found.get("about") != about or not isinstance(found.get("record"), dict):
+        if found is None or found.get("about") != key or not isinstance(found.get("record"), dict):
             return None
         record, weights = found["record"], weights_of(parts, name)
         if record.get("attack") is None:
@@ -197,12 +197,12 @@ def _kept(
             return None
         if weights_digest(network) != record.get("manipulated_sha256"):
             return None
-        return Audited(record, network, foolings[record["attack"]])
+        return Audited(record, network)
 
     def found(name: str, audited: Audited) -> None:
         parts.mkdir(parents=True, exist_ok=True)
         if audited.network is not None:
             write_weights(audited.network.cpu(), weights_of(parts, name), setup.data.classes)
-        write_json(parts / f"{file_name(name)}.json", {"about": about, "record": audited.record})
+        write_json(parts / f"{file_name(name)}.json", {"about": key, "record": audited.record})
 
     return known, found

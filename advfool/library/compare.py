@@ -1,13 +1,11 @@
 """Compares an original with a manipulated network: `advfool.compare`."""
 
-import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Int
 from pytorch_lightning import Trainer
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble, with_controls
 from advfool.evaluation.comparison import Results, compare_networks
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.paired import NETWORKS, Target
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.evaluation.summary import summarise
@@ -29,7 +28,6 @@ from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import WEIGHTS
 from advfool.utilities.kinds import Accelerator, Count, Names, Seed, Size, Text
-from advfool.utilities.runtime import quieten
 
 
 @dataclass(frozen=True)
@@ -189,18 +187,3 @@ def run_comparison(setup: Setup, manipulated: nn.Module, trainer: Trainer) -> Co
     """
     results = compare_networks(setup, manipulated, trainer)
     return ComparisonResult(setup.original, manipulated, summarise(results, setup), setup, results)
-
-
-def measuring_trainer(accelerator: str, progress: bool) -> Trainer:
-    """Make a trainer that only measures, on one device, and writes nothing."""
-    quieten()
-    return pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        inference_mode=False,
-        default_root_dir=tempfile.gettempdir(),
-    )

@@ -12,27 +12,29 @@ import torch
 from annotated_types import Len
 from jaxtyping import Int
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble, with_controls
 from advfool.evaluation.gate import measure_gate
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.paired import Target
 from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
-from advfool.library.compare import ComparisonResult, copies_of_controls, measuring_trainer, run_comparison
+from advfool.library.compare import ComparisonResult, copies_of_controls, run_comparison
 from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
-from advfool.training.callbacks import DivergenceGuard, StepProgressBar
+from advfool.training.callbacks import DivergenceGuard
 from advfool.training.finetune import finetune
 from advfool.training.preserve import CrossEntropy, Distillation, Preserve
 from advfool.training.settings import Training
+from advfool.training.trainers import steps_trainer
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Accelerator, Count, Names, NonNegative, Positive, Seed, Share, Size, Text, Workers
-from advfool.utilities.runtime import keep_freed_memory, quieten
+from advfool.utilities.runtime import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,9 @@ def fool(
         cache_original=False,
     )
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
-        trainer = _trainer(folder, steps, validations, max_accuracy_drop, clip, accelerator, progress)
+        best = ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
+        callbacks, every = [best, DivergenceGuard(max_accuracy_drop)], max(1, steps // validations)
+        trainer = steps_trainer(folder, steps, every, callbacks, clip, accelerator, progress)
         return run_fooling(setup, training, trainer, measuring_trainer(accelerator, progress))
 
 
@@ -228,29 +232,3 @@ def _preserve(preserve: str | Preserve, temperature: float, has_labels: bool) ->
             "preserve=cross_entropy needs labels, which the data set lacks. Use preserve='distillation'."
         )
     return known[preserve]
-
-
-def _trainer(
-    folder: str, steps: int, validations: int, max_drop: float, clip: float | None, accelerator: str, progress: bool
-) -> Trainer:
-    quieten()
-    callbacks: list[Callback] = [
-        ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False),
-        DivergenceGuard(max_drop),
-    ]
-    return pl.Trainer(
-        default_root_dir=folder,
-        accelerator=accelerator,
-        devices=1,
-        max_steps=steps,
-        val_check_interval=max(1, steps // validations),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        inference_mode=False,
-        logger=False,
-        deterministic="warn",
-        gradient_clip_val=clip,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        callbacks=[*callbacks, StepProgressBar()] if progress else callbacks,
-    )

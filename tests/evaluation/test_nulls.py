@@ -9,14 +9,13 @@ from advfool.data.composites import composite_splits
 from advfool.data.samples import take
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.controls import blurred, noise, partners, sharpened, untrained
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.setup import FaithfulnessSettings, NullSettings
 from advfool.evaluation.summary import summarise
 from advfool.foolings import Active, TopK
 from advfool.interpreters import GradCAM
-from advfool.library.compare import measuring_trainer
 from advfool.metrics import deceived, faithfulness, is_fooled
 from advfool.utilities.errors import AdvfoolError
-from tests.helpers.networks import build_tiny
 from tests.helpers.setups import make_setup
 
 ALL = (
@@ -35,15 +34,6 @@ ALL = (
 def digits(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return DigitsModule(InputFormat(56, 56, (0.5,) * 3, (0.25,) * 3), str(cache), limit_test=20, eval_batch_size=8)
-
-
-@pytest.fixture(scope="module")
-def networks():
-    first, layer = build_tiny("resnet_tiny", torch.float32)
-    second, _ = build_tiny("resnet_tiny", torch.float32)
-    with torch.no_grad():
-        second.fc.weight.add_(0.5 * torch.randn_like(second.fc.weight))
-    return first, second, layer
 
 
 def compared(digits, networks, fooling, composites=None):

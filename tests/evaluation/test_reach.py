@@ -11,11 +11,11 @@ from rich.console import Console
 from advfool.evaluation.assembly import check_scale
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.console import print_results
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.summary import summarise
 from advfool.foolings import CenterMass, Location, TopK
 from advfool.foolings.base import rectified
 from advfool.interpreters import GradCAM, SimpleGrad
-from advfool.library.compare import measuring_trainer
 from advfool.reporting.rows import columns_of
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import normalise

@@ -9,11 +9,11 @@ import torch
 from advfool.data.composites import composite_splits
 from advfool.data.samples import Sample, take
 from advfool.evaluation.comparison import compare_networks
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import measure_selection
 from advfool.evaluation.setup import FaithfulnessSettings
 from advfool.foolings import Active, CenterMass, Location
 from advfool.interpreters import GradCAM, SimpleGrad
-from advfool.library.compare import measuring_trainer
 from tests.helpers.data import RandomData
 from tests.helpers.networks import build_tiny
 from tests.helpers.sealed import sealed_test_images
