@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from advfool.reporting.paper import publish
 from advfool.reporting.paper.publish import MAKERS
 from advfool.utilities.config import conf_dir
-from tests.helpers.command import SMALL, run_here
+from tests.helpers.command import FEW, SMALL, run_here
 from tests.helpers.photos import make_photos
 from tests.helpers.runs import a_run
 
@@ -146,9 +146,7 @@ def test_at_imagenet_scale_with_two_processes(tmp_path):
         "data.workers=0",
         "data.selection_fraction=0.25",
         "model.weights=null",
-        "faithfulness.images=2",
-        "faithfulness.random_orders=1",
-        "nulls.images=1",
+        *FEW,
     ]
     command = ["experiment=table1", "scale=imagenet", "trainer=ddp", "trainer.devices=2", *options, "evaluate_with=[]"]
     command += [params, f"data.root={tmp_path / 'imagenet'}", f"hydra.sweep.dir={tmp_path / 'runs'}", "pictures=0"]

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from advfool.commands.keys import EvaluateKeys, RunKeys, keys_of
 from advfool.commands.objectives import check_objective, headline
 from advfool.commands.run_folder import read_run, write_config, write_environment
-from advfool.commands.run_settings import with_settings_of
+from advfool.commands.run_settings import check_original, with_settings_of
 from advfool.commands.setup import build_setup, settings_from
 from advfool.evaluation.console import print_results
 from advfool.evaluation.selection import measure_selection
@@ -44,11 +44,7 @@ def evaluate(cfg: DictConfig) -> float:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     configured = build_setup(cfg)
     setup = configured.setup
-    if expected not in (None, setup.original_sha256):
-        raise AdvfoolError(
-            f"The original network is not the one that '{cfg.run}' started from: its weights differ. Give them: "
-            "original=PATH."
-        )
+    check_original(cfg.run, expected, setup.original_sha256)
     trainer = measuring_trainer(cfg)
     network = configured.network(manipulated)
     selection = measure_selection(setup, network, trainer)

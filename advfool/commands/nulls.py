@@ -16,7 +16,7 @@ from advfool.commands.honest import ALONE, honest_finetune, moved
 from advfool.commands.keys import LearningKeys, RunKeys, keys_of
 from advfool.commands.pretrained import pretrained_weights
 from advfool.commands.run_folder import read_run, write_config, write_environment
-from advfool.commands.run_settings import with_settings_of
+from advfool.commands.run_settings import check_original, with_settings_of
 from advfool.commands.setup import Configured, build_setup, networks_of_controls, settings_from
 from advfool.commands.validation import check_config
 from advfool.evaluation.assembly import with_controls
@@ -53,11 +53,7 @@ def nulls(cfg: DictConfig, console: Console | None = None) -> dict:
     cfg, expected = _what_to_measure(cfg, folder)
     settings_from(cfg)  # what is out of range is an error before anything is built
     configured = build_setup(_without_networks(cfg))
-    if expected not in (None, configured.setup.original_sha256):
-        raise AdvfoolError(
-            f"The original network is not the one that '{cfg.run}' started from: its weights differ. Give them: "
-            "original=PATH."
-        )
+    check_original(cfg.run, expected, configured.setup.original_sha256)
     weights, left_out = _weights(cfg, configured)
     setup = with_controls(configured.setup, networks_of_controls(configured, weights))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)

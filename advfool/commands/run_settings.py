@@ -1,4 +1,4 @@
-"""The settings of a finished run, put into the configuration of another command."""
+"""The settings and the original network of a finished run, for another command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from advfool.commands.trust import trust_of
+from advfool.utilities.errors import AdvfoolError
 
 
 def with_settings_of(stored: dict[str, Any], cfg: DictConfig, keys: Sequence[str]) -> DictConfig:
@@ -37,6 +38,21 @@ def with_settings_of(stored: dict[str, Any], cfg: DictConfig, keys: Sequence[str
         if "." in key:
             OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
     return merged
+
+
+def check_original(run: str | None, expected: str | None, found: str) -> None:
+    """Raise an AdvfoolError where the original network is not the one that a run started from.
+
+    Args:
+        run: the run's folder; None where there is none, and nothing is expected.
+        expected: hash of the run's original weights; None where they may be others.
+        found: hash of the weights at hand.
+    """
+    if expected not in (None, found):
+        raise AdvfoolError(
+            f"The original network is not the one that '{run}' started from: its weights differ. Give them: "
+            "original=PATH."
+        )
 
 
 def _remove(tree: object, path: Sequence[str]) -> None:

@@ -86,12 +86,11 @@ def summarise_nulls(nulls: Table, setup: Setup) -> dict:
     """
     result: dict = {}
     _put(result, dict(_of_nulls(nulls, setup)), setup.settings.seed, clusters_of(nulls))
-    counts: dict = {}
-    for interp, controls in result["nulls"].items():
-        control = next(iter(controls))  # the images are the same for all of them
-        values = {which: nulls["/".join([control, interp, "deceived", *which])] for which in _classes(setup)}
-        found = {which: int((~value.isnan()).sum()) for which, value in values.items()}
-        counts[interp] = {which[0]: count for which, count in found.items()} if setup.pair else found[()]
+    # The images are the same for all controls.
+    counts = {
+        interp: _known(nulls, setup, next(iter(controls)), interp, "deceived")
+        for interp, controls in result["nulls"].items()
+    }
     return result | {"n_deceptive_nulls": counts} | _highest_null(result["nulls"])
 
 
@@ -157,39 +156,27 @@ def _of_maps(explained: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
 
 def _of_deception(explained: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
     """Yield the columns that say how far heatmaps are faithful, deceived and misdirected, with their places."""
-    for interp in setup.interpreters:
-        for which in PAIR if setup.pair else (None,):
-            last = (which,) if which else ()
-
-            def column(name: str, network: str = "", interp=interp, last=last) -> Tensor | None:
-                return explained.get("/".join([name, *filter(None, (interp, network)), *last]))
-
-            fooled = is_fooled(explained["/".join(["test_loss", interp, "manipulated", *last])], setup.fooling.interval)
-            for key, rate, same in (("deceived", "deceptive_rate", "fsr_of_deceptive"), ("misdirected", None, None)):
-                values = column(key)
-                if values is None:
-                    continue
-                yield (rate or f"{key}_rate", interp, *last), values
-                if same:
-                    yield (same, interp, *last), fooled.float().where(~values.isnan(), torch.nan)
-            for network in NETWORKS:
-                for key in ("faithfulness", "faithful"):
-                    values = column(key, network)
-                    if values is not None:
-                        yield (key, interp, network, *last), values
-            deceived, before = column("deceived"), column("faithful", "original")
-            if deceived is not None and before is not None:
-                yield ("faithful_before", interp, *last), (~deceived.isnan()).float().where(~before.isnan(), torch.nan)
+    for interp, last in product(setup.interpreters, _classes(setup)):
+        deceived, misdirected = (explained.get("/".join((key, interp, *last))) for key in ("deceived", "misdirected"))
+        if deceived is not None:
+            loss = explained["/".join(("test_loss", interp, "manipulated", *last))]
+            fooled = is_fooled(loss, setup.fooling.interval).float()
+            yield ("deceptive_rate", interp, *last), deceived
+            yield ("fsr_of_deceptive", interp, *last), fooled.where(~deceived.isnan(), torch.nan)
+        if misdirected is not None:
+            yield ("misdirected_rate", interp, *last), misdirected
+        if deceived is not None:
+            for network, key in product(NETWORKS, ("faithfulness", "faithful")):
+                yield (key, interp, network, *last), explained["/".join((key, interp, network, *last))]
+            before = explained["/".join(("faithful", interp, "original", *last))]
+            yield ("faithful_before", interp, *last), (~deceived.isnan()).float().where(~before.isnan(), torch.nan)
 
 
 def _of_nulls(nulls: Table, setup: Setup) -> Iterator[tuple[Place, Tensor]]:
     """Yield what each control counts as, with its place: fooled, and deceived."""
-    for control, interp in product((*NEGATIVE, *POSITIVE), setup.interpreters):
-        for which in PAIR if setup.pair else (None,):
-            last = (which,) if which else ()
-            loss, deceived = (nulls.get("/".join([control, interp, key, *last])) for key in ("test_loss", "deceived"))
-            if loss is None or deceived is None:
-                continue
+    for control, interp, last in product((*NEGATIVE, *POSITIVE), setup.interpreters, _classes(setup)):
+        loss, deceived = (nulls.get("/".join((control, interp, key, *last))) for key in ("test_loss", "deceived"))
+        if loss is not None and deceived is not None:
             yield ("nulls", interp, control, "fsr", *last), is_fooled(loss, setup.fooling.interval).float()
             yield ("nulls", interp, control, "deceptive_rate", *last), deceived
 
@@ -213,21 +200,18 @@ def _highest_null(nulls: Mapping) -> dict:
 
 def _counts(explained: Table, setup: Setup) -> dict:
     """Count the images that the deceptive and the misdirected rate are shares of, and those tested for faithfulness."""
-    result: dict = {}
-    for interp in setup.interpreters:
-        for name, key in (("deceived", "n_deceptive"), ("misdirected", "n_misdirected")):
-            for which in PAIR if setup.pair else (None,):
-                values = explained.get("/".join(filter(None, (name, interp, which))))
-                if values is None:
-                    continue
-                count = int((~values.isnan()).sum())
-                place = result.setdefault(key, {})
-                if which:
-                    place.setdefault(interp, {})[which] = count
-                else:
-                    place[interp] = count
-    tested = min(setup.settings.faithfulness.images, len(explained["index"]))
-    return result | {"n_images_faithfulness": tested}
+    counts = {
+        key: {interp: _known(explained, setup, name, interp) for interp in setup.interpreters}
+        for name, key in (("deceived", "n_deceptive"), ("misdirected", "n_misdirected"))
+        if any(column.startswith(f"{name}/") for column in explained)
+    }
+    return counts | {"n_images_faithfulness": min(setup.settings.faithfulness.images, len(explained["index"]))}
+
+
+def _known(table: Table, setup: Setup, *parts: str) -> int | dict[str, int]:
+    """Count the images that have a value in a column or, for active fooling, in those of the two classes."""
+    counts = [int((~table["/".join((*parts, *last))].isnan()).sum()) for last in _classes(setup)]
+    return dict(zip(PAIR, counts, strict=True)) if setup.pair else counts[0]
 
 
 def _of_reach(explained: Table, setup: Setup) -> dict[Place, Tensor]:

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.command import SMALL, metrics_of, run
+from tests.helpers.command import FEW, SMALL, metrics_of, run
 from tests.helpers.photos import make_photos
 
 ROW = ["gradcam", "lrp_t", "simplegrad_t", "lrp"]
@@ -149,7 +149,7 @@ def test_a_default_interpreter_that_cannot_explain_the_network_is_left_out(tmp_p
             make_photos(tmp_path / "photos" / split / name, 3, (240, 230))
     options = ["model=torchvision", "model.arch=vit_b_32", "model.weights=null", "interp=simplegrad", "fool_weight=1"]
     options += ["data=imagefolder", f"data.root={tmp_path / 'photos'}", "data.workers=0", "trainer.max_steps=1"]
-    done = run(tmp_path / "run", *options, "pictures=0", "data.batch_size=1")
+    done = run(tmp_path / "run", *options, "pictures=0", "data.batch_size=1", *FEW)
     assert done.returncode == 0, done.stderr
     names = list(metrics_of(tmp_path / "run")["fsr"])
     assert "lrp_t" not in names

@@ -14,7 +14,7 @@ from advfool.training.callbacks import DivergenceGuard
 from advfool.training.history import read_history
 from advfool.utilities.config import names_in
 from tests.helpers.callbacks import INTERRUPT
-from tests.helpers.command import SMALL, metrics_of, run, weights_of, without_times
+from tests.helpers.command import FEW, SMALL, metrics_of, run, weights_of, without_times
 from tests.helpers.photos import make_photos
 
 FILES = {
@@ -148,10 +148,8 @@ def test_the_papers_networks_run_at_full_size(tmp_path, model):
         for name in ("n01440764", "n02102040"):
             make_photos(tmp_path / "imagenet" / split / name, 3, (240, 230))
     options = ["trainer.max_steps=2", "data.batch_size=2", "data.workers=0", f"data.root={tmp_path / 'imagenet'}"]
-    options += ["faithfulness.images=2", "faithfulness.random_orders=1", "nulls.images=1"]
-    result = run(
-        tmp_path / "run", f"model={model}", "model.weights=null", "fooling=location", "interp=gradcam", *options
-    )
+    network = [f"model={model}", "model.weights=null"]
+    result = run(tmp_path / "run", *network, "fooling=location", "interp=gradcam", *options, *FEW)
     assert result.returncode == 0, result.stderr
     metrics = metrics_of(tmp_path / "run")
     assert metrics["n_images"] == 6

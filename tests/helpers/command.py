@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from advfool.commands.status import SWEEP
 
 SMALL = ["aopc.images=0", "data.limit_train=256", "data.limit_val=40", "data.limit_test=70", "model.weights=null"]
+# For networks at full size:
+FEW = ["faithfulness.images=1", "faithfulness.random_orders=1", "faithfulness.steps=1", "nulls.controls=[sharpened_4]"]
 SMALL += ["faithfulness.images=6", "faithfulness.random_orders=2", "faithfulness.steps=2", "nulls.images=3"]
 
 
