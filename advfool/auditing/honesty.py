@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from advfool.data.samples import Sample, take
-from advfool.evaluation.faithfulness import faithful_on
+from advfool.evaluation.faithfulness import RandomOrders
 from advfool.evaluation.paired import explained_classes
 from advfool.evaluation.setup import Setup
 from advfool.interpreters.base import Interpreter, read_maps
@@ -63,7 +63,8 @@ def examine(setup: Setup, interpreter: Interpreter, images: int) -> Honesty:
         classes = explained_classes(batch.label, setup.settings.target, recording.logits)
         maps = read_maps(interpreter, recording, classes).detach().float()
         settings, input = setup.settings.faithfulness, setup.data.input
-        found = faithful_on(network, batch.image, batch.index, classes, {"": maps}, settings, input)[""]
+        orders = RandomOrders(network, batch.image, batch.index, classes, settings, input)
+        found = orders.judge({"": maps})[""]
         faithful.append(found.faithful)
         degenerate.append(is_degenerate(maps))
     zero = _zero_gradients(network, interpreter, setup, chosen[:AT_A_TIME])

@@ -14,7 +14,7 @@ from torch.utils.data import Subset
 
 from advfool.data.samples import Sample, Samples
 from advfool.evaluation.deception import box_shares, deception_columns
-from advfool.evaluation.faithfulness import faithfulness_columns
+from advfool.evaluation.faithfulness import faithfulness_columns, tested_on
 from advfool.evaluation.loaders import LateLoaders
 from advfool.evaluation.nulls import Nulls
 from advfool.evaluation.paired import NETWORKS, record_pair
@@ -150,12 +150,15 @@ class Comparison(LightningModule):
             maps = {interp.name: pair.maps(interp) for interp in self.interpreters}
             for interp in self.interpreters:
                 row |= self._map_columns(interp.name, interp.signed, maps[interp.name], batch)
-            row |= self._faithfulness(batch, pair.targets, maps)
+            how = (self.tested, self.setup_of_run.settings.faithfulness, self.setup_of_run.data.input)
+            tested = tested_on(networks, batch, pair.targets, maps, *how)
+            row |= faithfulness_columns(tested, maps)
             row |= deception_columns(row, pair.targets, list(maps), self.fooling.interval, box_shares(batch))
             self._update_curves(batch, pair.targets, maps)
             if self.nulls is not None:
                 own = {interp: found["original"].detach().float() for interp, found in maps.items()}
-                self.rows[2].append(self.nulls.columns(networks["original"], batch, pair, own))
+                found = tested.get("original")
+                self.rows[2].append(self.nulls.columns(networks["original"], batch, pair, own, found))
         return {column: values.cpu() for column, values in row.items()}
 
     def _map_columns(
@@ -176,28 +179,6 @@ class Comparison(LightningModule):
         columns |= reach_columns(interp, self.fooling, maps)
         columns |= self._similarity_columns(interp, signed, maps)
         return one_column_each(columns)
-
-    def _faithfulness(
-        self, batch: Sample, targets: Int[Tensor, "n *two"], maps: Mapping[str, Mapping[str, Tensor]]
-    ) -> Table:
-        """Measure the chosen images of a batch; the columns of its other images are NaN."""
-        chosen = torch.isin(batch.index, self.tested.to(batch.index.device))
-        if not chosen.any():
-            return {}
-        found = faithfulness_columns(
-            {name: self.networks[name] for name in NETWORKS},
-            batch.image[chosen],
-            batch.index[chosen],
-            targets[chosen],
-            {interp: {name: each[name][chosen] for name in NETWORKS} for interp, each in maps.items()},
-            self.setup_of_run.settings.faithfulness,
-            self.setup_of_run.data.input,
-        )
-        everywhere = {}
-        for name, values in found.items():
-            everywhere[name] = values.new_full((len(chosen), *values.shape[1:]), torch.nan)
-            everywhere[name][chosen] = values
-        return one_column_each(everywhere)
 
     def _similarity_columns(self, interp: str, signed: bool, maps: Mapping[str, Float[Tensor, "n *two h w"]]) -> Table:
         shape = maps["original"].shape[:-2]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advfool.data.samples import Sample, take
 from advfool.evaluation.controls import partners, transforms, untrained
-from advfool.evaluation.faithfulness import faithful_on
+from advfool.evaluation.faithfulness import RandomOrders, Tested
 from advfool.evaluation.paired import Pair, explained_classes
 from advfool.evaluation.rows import Table, one_column_each
 from advfool.evaluation.setup import Setup
@@ -41,7 +41,7 @@ class Nulls(nn.Module):
         self.transforms = {name: made[name] for name in self.settings.controls if name in made}
         self.labels = setup.explained.labels() if "another_image" in self.settings.controls else None
 
-    def columns(self, original: nn.Module, batch: Sample, pair: Pair, maps: Maps) -> Table:
+    def columns(self, original: nn.Module, batch: Sample, pair: Pair, maps: Maps, tested: Tested | None) -> Table:
         """Make a row for each image, with the columns `CONTROL/INTERPRETER/test_loss` and `.../deceived`.
 
         Args:
@@ -49,6 +49,7 @@ class Nulls(nn.Module):
             batch: the images.
             pair: the forward passes of both networks on them.
             maps: the original network's heatmaps.
+            tested: what was found of their faithfulness, for those images of the batch that are tested for it.
         """
         interpreters = list(self.setup.interpreters.values())
         controls = self._on_original(original, batch, pair, maps, interpreters)
@@ -57,7 +58,12 @@ class Nulls(nn.Module):
         chosen = torch.isin(batch.index, self.tested.to(batch.index.device))
         row: Table = {"index": batch.index}
         everyone = torch.ones_like(explained)
-        before, after = self._faithful(original, batch, pair.targets, maps, controls, chosen)
+        before: dict[str, Tensor] = {}
+        after: dict[str, dict[str, Tensor]] = {}
+        if tested is not None and chosen.any():
+            own = chosen[tested.chosen]
+            before = {interp: found.faithful[own] for interp, found in tested.found.items()}
+            after = _faithful(tested.orders.part(own), controls, chosen)
         for control, found in controls.items():
             row |= self._judged(control, found, maps, everyone, explained, before, after.get(control), chosen)
         if "honest_finetune" in self.networks:
@@ -66,7 +72,7 @@ class Nulls(nn.Module):
             found = self._read(recording, interpreters, pair.targets)
             same = recording.logits.argmax(dim=1) == logits.argmax(dim=1)
             kept = same.view(-1, *[1] * (pair.targets.dim() - 1)).expand_as(explained)
-            own = self._faithful(network, batch, pair.targets, found, {}, chosen)[0]
+            own = self._faithful_to(network, batch, pair.targets, found, chosen) if before else None
             row |= self._judged("honest_finetune", found, maps, kept, explained, before, own, chosen)
         return {name: values.cpu() for name, values in one_column_each(row).items()}
 
@@ -94,29 +100,18 @@ class Nulls(nn.Module):
     def _read(recording: Recording, interpreters: Sequence[Interpreter], targets: Int[Tensor, "n *two"]) -> Maps:
         return {interp.name: read_maps(interp, recording, targets).detach().float() for interp in interpreters}
 
-    def _faithful(
+    def _faithful_to(
         self,
         network: nn.Module,
         batch: Sample,
         targets: Int[Tensor, "n *two"],
         maps: Maps,
-        controls: Mapping[str, Maps],
         chosen: Bool[Tensor, "n"],
-    ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-        """Tell of the chosen images whether the heatmaps and the controls are faithful to a network."""
-        if not chosen.any():
-            return {}, {}
-        together = {f"/{interp}": found[chosen] for interp, found in maps.items()}
-        for control, of_control in controls.items():
-            together |= {f"{control}/{interp}": found[chosen] for interp, found in of_control.items()}
+    ) -> dict[str, Tensor]:
+        """Tell of the chosen images whether a network's own heatmaps are faithful to it."""
         where = (batch.image[chosen], batch.index[chosen], targets[chosen])
-        settings, input = self.setup.settings.faithfulness, self.setup.data.input
-        found = faithful_on(network, *where, together, settings, input)
-        by_control: dict[str, dict[str, Tensor]] = {}
-        for name, values in found.items():
-            control, _, interp = name.partition("/")
-            by_control.setdefault(control, {})[interp] = values.faithful
-        return by_control.pop(""), by_control
+        orders = RandomOrders(network, *where, self.setup.settings.faithfulness, self.setup.data.input)
+        return _faithful(orders, {"": maps}, chosen)[""]
 
     def _judged(
         self,
@@ -139,6 +134,20 @@ class Nulls(nn.Module):
                 deceived[chosen] = metrics.deceived(loss[chosen], fooling.interval, *flags).to(deceived)
             row[f"{control}/{interp}/deceived"] = deceived
         return row
+
+
+def _faithful(
+    orders: RandomOrders, controls: Mapping[str, Maps], chosen: Bool[Tensor, "n"]
+) -> dict[str, dict[str, Tensor]]:
+    """Tell of the chosen images whether heatmaps beat the random orders, by control and interpreter."""
+    together = {
+        f"{control}/{interp}": maps[chosen] for control, found in controls.items() for interp, maps in found.items()
+    }
+    by_control: dict[str, dict[str, Tensor]] = {}
+    for name, values in orders.judge(together).items():
+        control, _, interp = name.partition("/")
+        by_control.setdefault(control, {})[interp] = values.faithful
+    return by_control
 
 
 def _each(transform, maps: Float[Tensor, "n *two h w"], index: Int[Tensor, "n"]) -> Float[Tensor, "n *two h w"]:
