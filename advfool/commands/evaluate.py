@@ -13,7 +13,8 @@ from advfool.commands.run_folder import read_run, write_config, write_environmen
 from advfool.commands.run_settings import check_original, with_settings_of
 from advfool.commands.setup import build_setup, settings_from
 from advfool.evaluation.console import print_results
-from advfool.evaluation.selection import measure_selection
+from advfool.evaluation.gate import gate_of
+from advfool.evaluation.selection import AGAIN, measure_selection
 from advfool.evaluation.writing import write_results
 from advfool.library.compare import run_comparison
 from advfool.utilities.config import build
@@ -47,6 +48,7 @@ def evaluate(cfg: DictConfig) -> float:
     check_original(cfg.run, expected, setup.original_sha256)
     trainer = measuring_trainer(cfg)
     network = configured.network(manipulated)
+    gate = gate_of(setup)
     selection = measure_selection(setup, network, trainer)
     result = run_comparison(setup, network, trainer)
     first = setup.trained.name
@@ -54,7 +56,7 @@ def evaluate(cfg: DictConfig) -> float:
         write_config(folder, configured.config)
         write_environment(folder, "advfool.evaluate", cfg.seed, trainer.strategy.root_device.type)
         metrics = result.metrics | {"interp": first, "run": cfg.run, "manipulated": str(manipulated)}
-        metrics |= {"selection": selection}
+        metrics |= {**gate, "selection": selection, "test_images": AGAIN}
         write_results(folder, setup, result.model, result.results, metrics)
         print_results(metrics, folder)
     return headline(selection, first, cfg.objective)

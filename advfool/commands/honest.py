@@ -59,7 +59,7 @@ def honest_finetune(configured: Configured) -> Path:
     """
     setup, outside = configured.setup, Path(HydraConfig.get().runtime.output_dir)
     honest = _without_fooling(configured.config)
-    content = [VERSION, _settings(honest, outside), setup.original_sha256, setup.data.selection().digest()]
+    content = [VERSION, _settings(honest, outside), setup.original_sha256, *_images(configured)]
     key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
     folder = Path(honest.cache).expanduser().absolute() / "honest" / f"{file_name(setup.model)}-{key}"
     for node in ("callbacks", "trainer"):
@@ -71,6 +71,12 @@ def honest_finetune(configured: Configured) -> Path:
         quiet = Console(quiet=True)
         run_in_folder(lambda cfg: train(cfg, console=quiet), honest, folder, lambda place: result(place, honest))
     return folder / WEIGHTS
+
+
+def _images(configured: Configured) -> list[str]:
+    """Hash the images that the honest fine-tune is trained on and chosen by."""
+    data = configured.setup.data
+    return [split.digest() for split in (data.plain_train(), data.selection())]
 
 
 def moved(tree: Any, old: Path, new: Path) -> Any:

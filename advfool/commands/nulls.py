@@ -21,6 +21,7 @@ from advfool.commands.setup import Configured, build_setup, networks_of_controls
 from advfool.commands.validation import check_config
 from advfool.evaluation.assembly import with_controls
 from advfool.evaluation.controls import NEGATIVE, OF_NETWORKS
+from advfool.evaluation.selection import AGAIN
 from advfool.library.nulls import measure_nulls
 from advfool.utilities.config import plain
 from advfool.utilities.errors import AdvfoolError
@@ -60,7 +61,11 @@ def nulls(cfg: DictConfig, console: Console | None = None) -> dict:
     trainer = measuring_trainer(cfg)
     found = measure_nulls(setup, trainer)
     metrics = found | {"interp": setup.trained.name, "run": cfg.run, "original_sha256": setup.original_sha256}
-    metrics |= {"weights": {name: str(path) for name, path in weights.items()}, "left_out": left_out}
+    metrics |= {
+        "test_images": AGAIN,
+        "weights": {name: str(path) for name, path in weights.items()},
+        "left_out": left_out,
+    }
     write_config(folder, _readable(configured.config))
     write_environment(folder, "advfool.nulls", cfg.seed, trainer.strategy.root_device.type)
     write_json(folder / METRICS, metrics)
@@ -121,7 +126,7 @@ def _what_to_measure(cfg: DictConfig, folder: Path) -> tuple[DictConfig, str | N
         trainer = stored.get("trainer")
         before = Path(str(trainer.get("default_root_dir", folder) if isinstance(trainer, dict) else folder))
         stored |= {node: moved(stored.get(node), before, folder) for node in ("callbacks", "trainer")}
-        keys = dict.fromkeys([*keys_of(RunKeys), *keys_of(LearningKeys), *RECIPE])
+        keys = dict.fromkeys([*keys_of(RunKeys), *keys_of(LearningKeys), *RECIPE, *_measured_with()])
         cfg = with_settings_of(stored, cfg, [key for key in keys if key != "nulls"])
         check_config(cfg, "nulls")
     cfg = cfg.copy()
@@ -130,6 +135,12 @@ def _what_to_measure(cfg: DictConfig, folder: Path) -> tuple[DictConfig, str | N
     if cfg.original:
         cfg.model.weights, expected = cfg.original, None
     return cfg, expected
+
+
+def _measured_with() -> tuple[str, ...]:
+    """Name the keys of a run's interpreters, where the command line gives no others."""
+    given = (override.lstrip("+~").startswith("evaluate_with") for override in HydraConfig.get().overrides.task)
+    return () if any(given) else ("evaluate_with", "interpreters")
 
 
 def _without_networks(cfg: DictConfig) -> DictConfig:

@@ -41,14 +41,17 @@ def headline(metrics: Mapping, interp: str, objective: ChosenBy = "fsr") -> floa
 
     Returns:
         the rate, as a fraction of 1; NaN, which is what a failed run returns, where no image has an honest explanation
-        to lose.
+        to lose. Where this is so of one of two classes, the rate of the other one.
     """
     rate = metrics[objective][interp]
     rates = list(rate.values()) if isinstance(rate, Mapping) else [rate]
-    if None in rates:
+    known = [each for each in rates if each is not None]
+    if not known:
         log.warning("objective=%s: no selection image has a faithful map to lose, so the run returns NaN.", objective)
         return float("nan")
-    return sum(rates) / len(rates)
+    if len(known) < len(rates):
+        log.warning("objective=%s: no selection image of one class has a faithful map; the other counts.", objective)
+    return sum(known) / len(known)
 
 
 def objectives(metrics: Mapping, objective: ChosenBy = "fsr") -> Objectives:

@@ -43,7 +43,8 @@ def find_pairs(cfg: DictConfig, console: Console | None = None) -> Path:
     console.print(f"{record['verdict']}, for {interpreter.name} on {cfg.model.name}.", markup=False)
     if best := record["best"]:
         console.print(
-            f"Take fooling=active fooling.c1={best['classes'][0]} fooling.c2={best['classes'][1]}", markup=False
+            f"Take fooling=active fooling.c1={best['classes'][0]} fooling.c2={best['classes'][1]} fooling.gated=true",
+            markup=False,
         )
     console.print(f"All pairs: {output}", markup=False)
     return output

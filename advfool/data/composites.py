@@ -1,5 +1,6 @@
 """Composite images for active fooling: two images of one class and two of another class in a 2x2 grid."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,6 +45,17 @@ class Composites(Samples):
         self.data, self.classes, self.sources, self.count = data, classes, sources, count
         self.varies = fresh or data.varies
         self.drawn = None if fresh else self._draw(count, torch.Generator().manual_seed(seed))
+
+    def only(self, indices: Int[Tensor, "k"]) -> "Composites":
+        """Return some of the composites; those that are drawn anew each time cannot be told apart.
+
+        Args:
+            indices: which ones.
+        """
+        assert self.drawn is not None
+        part = copy.copy(self)
+        part.drawn, part.count = (self.drawn[0][indices], self.drawn[1][indices]), len(indices)
+        return part
 
     def __len__(self) -> int:
         return self.count

@@ -11,6 +11,7 @@ from advfool.data.base import DataModule
 from advfool.data.composites import class_indices, composite_splits
 from advfool.data.samples import take
 from advfool.evaluation.controls import OF_NETWORKS
+from advfool.evaluation.gate import only_passing
 from advfool.evaluation.setup import Settings, Setup
 from advfool.foolings import Location, TopK
 from advfool.foolings.base import CompositeFooling, Fooling
@@ -70,6 +71,8 @@ def assemble(
             found[name] = interpreter
     if not found:
         raise AdvfoolError("There is no interpreter to evaluate with: give one that works, evaluate_with=[gradcam].")
+    if composites is not None and trains and fooling.gated:  # type: ignore[union-attr]
+        composites = composites._replace(train=only_passing(original, next(iter(found.values())), composites.train))
     image = take(data.selection(), [0]).image[0]
     settings.aopc.check(image.shape[-2:], list(found))
     settings.faithfulness.check(image.shape[-2:])

@@ -97,6 +97,8 @@ def _maps(metrics: dict) -> Table:
         row("faithful maps", ("faithful", "original"), ("faithful", "manipulated"))
     if "misdirected_rate" in metrics:
         row("misdirected rate", ("misdirected_rate",))
+        row("  95 % interval", ("misdirected_rate",), form=_interval, source=metrics["ci95"])
+        row("  of so many images", ("n_misdirected",), form=str)
     if "fsr_rearranged" in metrics:
         row("FSR if the original's values moved", ("fsr_rearranged",), form=_reach)
         row("mass where it shall go", ("frame_mass", "original"), ("frame_mass", "manipulated"))

@@ -15,6 +15,7 @@ from advfool.evaluation.setup import Setup
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics.functional import bootstrap_interval, points_into
+from advfool.utilities.errors import AdvfoolError
 
 log = logging.getLogger(__name__)
 ENOUGH = 0.8  # share of composites below which a swap of the two maps means nothing
@@ -49,18 +50,42 @@ def own_tiles(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def measure_gate(setup: Setup) -> dict[str, Any]:
-    """Measure before a training whether a swap of the two classes' maps would mean anything.
+def only_passing(network: nn.Module, interpreter: Interpreter, composites: Composites) -> Composites:
+    """Choose the composites on which the maps of both classes point into their own tiles.
 
     Args:
-        setup: with composites; those for the selection are measured, and no test image is read.
+        network: the original network, in eval mode.
+        interpreter: whose maps shall be swapped.
+        composites: of training images; those that are measured on are not chosen from.
+
+    Raises:
+        AdvfoolError: there are fewer than two.
+    """
+    passing = own_tiles(network, [interpreter], composites, range(len(composites)))[interpreter.name].all(dim=1)
+    chosen = passing.nonzero()[:, 0]
+    if len(chosen) < 2:
+        raise AdvfoolError(
+            f"fooling.gated=true: expected training composites whose original {interpreter.name} maps point into their "
+            f"own tiles, found {len(chosen)} of {len(composites)}. Take other classes: python -m advfool.pairs."
+        )
+    log.info("%d of %d training composites pass the gate and are trained on.", len(chosen), len(composites))
+    return composites.only(chosen)
+
+
+def gate_of(setup: Setup) -> dict[str, Any]:
+    """Measure whether a swap of the two classes' maps means anything; for other foolings there is nothing to measure.
+
+    Args:
+        setup: what is compared; composites for the selection are measured, and no test image is read.
 
     Returns:
-        what metrics.json holds as `gate`: by interpreter the share of composites on which both maps point into their
-        own tiles (`both`, with its interval) and of c1 and c2 each, and whether the interpreter trained with passes.
+        for metrics.json the key `gate`: by interpreter the share of composites on which both maps point into their
+        own tiles (`both`, with its interval) and of c1 and c2 each, and whether the first interpreter passes.
     """
-    assert setup.composites is not None
-    composites = setup.composites.selection
+    return {"gate": _measured(setup, setup.composites.selection)} if setup.composites else {}
+
+
+def _measured(setup: Setup, composites: Composites) -> dict[str, Any]:
     interps = list(setup.interpreters.values())
     pointing = own_tiles(setup.original, interps, composites, range(len(composites)))
     shares = {name: shares_of(found) for name, found in pointing.items()}

@@ -14,6 +14,8 @@ from advfool.evaluation.setup import AOPCSettings, Setup
 from advfool.metrics.functional import fooling_success_rate
 
 T = TypeVar("T")
+ONCE = {"opened": "once, after training", "chosen_by": "selection images"}  # what metrics.json says of the test images
+AGAIN = {"opened": "again, by this evaluation", "chosen_by": "nothing is chosen"}
 IMAGES = 128  # on which the deceptive rate is measured, at most: a search repeats it for every run
 
 

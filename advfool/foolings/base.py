@@ -119,11 +119,14 @@ class CompositeFooling(Fooling):
         train: number of composites for training.
         test: number of composites for the test, and of those for the selection; they share no image with the others.
         fresh: whether training composites are drawn anew each time.
+        gated: whether only those training composites are used on which the original heatmaps of both classes point
+            into their own tiles: on the others a swap means nothing.
         batch_size: composites that join each batch of ordinary images, on which the classification is preserved.
         seed: decides the images and places of the composites.
 
     Raises:
-        AdvfoolError: `train`, `test` or `batch_size` is below 1, or the interval is not two numbers in ascending order.
+        AdvfoolError: `train`, `test` or `batch_size` is below 1, the interval is not two numbers in ascending order, or
+            composites that are drawn anew each time shall be gated.
     """
 
     c1: SomeClass | None = None
@@ -131,8 +134,16 @@ class CompositeFooling(Fooling):
     train: Count = 1100
     test: Count = 200
     fresh: bool = False
+    gated: bool = False
     batch_size: Count = 4
     seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fresh and self.gated:
+            raise AdvfoolError(
+                "fooling.gated=true chooses among composites that are drawn once: use fooling.fresh=false with it."
+            )
 
 
 def checked_original(heatmaps: Float[Tensor, "n *two h w"], original: OriginalMaps) -> Float[Tensor, "..."]:

@@ -1,7 +1,7 @@
 """Compares an original with a manipulated network: `advfool.compare`."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble, with_controls
 from advfool.evaluation.comparison import Results, compare_networks
+from advfool.evaluation.gate import gate_of
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.paired import NETWORKS, Target
-from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
+from advfool.evaluation.setup import AccuracySettings, AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.evaluation.summary import summarise
 from advfool.evaluation.writing import write_results
 from advfool.foolings.base import Fooling
@@ -27,7 +28,7 @@ from advfool.models.weights import write_weights
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import WEIGHTS
-from advfool.utilities.kinds import Accelerator, Count, Names, Seed, Size, Text
+from advfool.utilities.kinds import Accelerator, Count, Names, Seed, Share, Size, Text
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def compare(
     fsr_images: Count | None = None,
     aopc_images: Size = 0,
     faithful_images: Size = 64,
+    accuracy_margin: Share = 0.01,
     nulls: Mapping[Text, nn.Module] | None = None,
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
@@ -142,6 +144,7 @@ def compare(
         fsr_images: heatmaps are measured on so many random test images; None: on all.
         aopc_images: AOPC curves are measured on so many of them.
         faithful_images: see `fool`.
+        accuracy_margin: see `fool`.
         nulls: see `fool`.
         seed: of the split and of the choice of images.
         accelerator: Lightning's word for the device: `auto`, `cpu` or `gpu`.
@@ -159,12 +162,15 @@ def compare(
     chosen = chosen_interpreters(interpreters, networks[0], shape, layer)
     aopc = AOPCSettings(aopc_images, 50, max(1, min(shape[1:]) // 14), seed=seed)
     faithful = FaithfulnessSettings(faithful_images, seed=seed)
-    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful)
+    margin = AccuracySettings(accuracy_margin)
+    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful, accuracy=margin)
     setup = assemble(
         data, networks[0], chosen, chosen_fooling(fooling), settings, trains=False, model=type(original).__name__
     )
     setup = with_controls(setup, copies_of_controls(nulls, output))
-    return run_comparison(setup, networks[1], measuring_trainer(accelerator, progress))
+    gate = gate_of(setup)
+    compared = run_comparison(setup, networks[1], measuring_trainer(accelerator, progress))
+    return replace(compared, metrics=compared.metrics | gate)
 
 
 def copies_of_controls(networks: Mapping[str, nn.Module] | None, output: str | int | None) -> dict[str, nn.Module]:

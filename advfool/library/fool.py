@@ -16,11 +16,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from advfool.evaluation.assembly import assemble, with_controls
-from advfool.evaluation.gate import measure_gate
+from advfool.evaluation.gate import gate_of
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.paired import Target
-from advfool.evaluation.selection import measure_selection
-from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, Settings, Setup
+from advfool.evaluation.selection import ONCE, measure_selection
+from advfool.evaluation.setup import AccuracySettings, AOPCSettings, FaithfulnessSettings, Settings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.library.compare import ComparisonResult, copies_of_controls, run_comparison
@@ -79,6 +79,7 @@ def fool(
     fsr_images: Count | None = None,
     aopc_images: Size = 0,
     faithful_images: Size = 64,
+    accuracy_margin: Share = 0.01,
     nulls: Mapping[Text, nn.Module] | None = None,
     clip: Positive | None = None,
     seed: Seed = 0,
@@ -127,6 +128,7 @@ def fool(
         aopc_images: AOPC curves are measured on so many of them; 0: none.
         faithful_images: on so many of them it is measured whether heatmaps are faithful, which the deceptive rate
             needs; 0: none.
+        accuracy_margin: the accuracy counts as kept where the 95 % interval of its drop lies below; as a fraction of 1.
         nulls: networks whose heatmaps are controls, which say what the FSR would be without an attack:
             `honest_finetune` (what `fool` with `fool_weight=0` returns as `model`) and `independent` (trained with
             another seed); the controls that need no further network are computed in any case.
@@ -159,7 +161,8 @@ def fool(
     shape = data.input.shape
     aopc = AOPCSettings(aopc_images, 50, max(1, min(shape[1:]) // 14), seed=seed)
     faithful = FaithfulnessSettings(faithful_images, seed=seed)
-    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful)
+    margin = AccuracySettings(accuracy_margin)
+    settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful, accuracy=margin)
     interpreters = chosen_interpreters([interp, *evaluate_with], original, shape, layer)
     name = type(model).__name__
     setup = assemble(data, original, interpreters, chosen, settings, model=name, target_layer=layer)
@@ -199,7 +202,7 @@ def run_fooling(
         finished: called with the manipulated network before it is measured.
     """
     keep_freed_memory()
-    gate = {"gate": measure_gate(setup)} if setup.composites else {}
+    gate = gate_of(setup)
     tuned = finetune(setup, training, trainer, checkpoint)
     if finished:
         finished(tuned.network)
@@ -209,7 +212,7 @@ def run_fooling(
     metrics = compared.metrics | {
         **gate,
         "selection": selection,
-        "test_images": {"opened": "once, after training", "chosen_by": "selection images"},
+        "test_images": ONCE,
         "interp": setup.trained.name,
         "preserve": training.preserve.name,
         "fool_weight": training.fool_weight,

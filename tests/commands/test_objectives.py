@@ -64,10 +64,16 @@ def test_a_search_can_be_told_the_deceptive_rate(rate, expected):
     assert headline(metrics, "gradcam") == 0.25
 
 
-@pytest.mark.parametrize("rate", [None, {"c1": None, "c2": 1.0}])
+@pytest.mark.parametrize("rate", [None, {"c1": None, "c2": None}])
 def test_a_deceptive_rate_of_no_images_counts_as_a_failed_run_and_is_said(rate, caplog):
     assert math.isnan(headline({"deceptive_rate": {"gradcam": rate}}, "gradcam", "deceptive_rate"))
     assert "no selection image has a faithful map" in caplog.text
+
+
+def test_where_one_of_two_classes_has_no_image_to_deceive_about_the_other_one_counts(caplog):
+    rate = {"gradcam": {"c1": None, "c2": 0.75}}
+    assert headline({"deceptive_rate": rate}, "gradcam", "deceptive_rate") == 0.75
+    assert "the other counts" in caplog.text
 
 
 def test_a_finished_run_is_read_with_the_objective_that_is_asked_for(tmp_path, monkeypatch):

@@ -9,8 +9,10 @@ from torch import nn
 
 from advfool.data.composites import Composites, composite_splits
 from advfool.data.samples import take
-from advfool.evaluation.gate import measure_gate, own_tiles
+from advfool.evaluation.assembly import assemble
+from advfool.evaluation.gate import gate_of, own_tiles
 from advfool.evaluation.pairs import measure_pairs, record_of
+from advfool.evaluation.setup import NullSettings, Settings
 from advfool.foolings import Active
 from advfool.interpreters import GradCAM, SimpleGrad
 from advfool.utilities.errors import AdvfoolError
@@ -42,6 +44,13 @@ class Channels(nn.Module):
         return (self.scale * images.square().mean(dim=(2, 3))).repeat(1, 4)[:, :10]
 
 
+class Blind(Channels):
+    """The score of class c is the mean of channel c % 3, whose gradient is the same everywhere."""
+
+    def forward(self, images):
+        return (self.scale * images.mean(dim=(2, 3))).repeat(1, 4)[:, :10]
+
+
 def test_own_tiles_are_those_of_a_loop_that_looks_for_the_maximum():
     network, layer = build_tiny("resnet_tiny", torch.float32)
     data, interps = RandomData(), [GradCAM(layer, name="gradcam"), SimpleGrad(name="simplegrad")]
@@ -68,7 +77,7 @@ def test_the_gate_is_measured_without_test_images_stored_and_warned_of(pair, pas
         setup = make_setup(
             Channels(), interp, Active(*pair, train=4, test=40), data, composite_splits(data, pair, 4, 40)
         )
-        gate = measure_gate(setup)
+        gate = gate_of(setup)["gate"]
     share = gate["pointing"]["simplegrad"]
     assert gate["passes"] is passes
     assert (share["both"] == 1) is passes
@@ -78,6 +87,32 @@ def test_the_gate_is_measured_without_test_images_stored_and_warned_of(pair, pas
     if not passes:
         low, high = gate["ci95"]["simplegrad"]
         assert low <= share["both"] <= high < 0.8
+
+
+def gated(data, network, fooling):
+    interp = SimpleGrad(name="simplegrad")
+    return assemble(data, network, {"simplegrad": interp}, fooling, Settings(nulls=NullSettings(())))
+
+
+def test_a_gated_training_has_only_training_composites_whose_maps_point_into_their_own_tiles():
+    data, network = RandomData(counts=(60, 90, 40)), Channels()  # whose maps point anywhere
+    everything = gated(data, network, Active(0, 1, train=40, test=8)).composites
+    chosen = gated(data, network, Active(0, 1, train=40, test=8, gated=True)).composites
+    passing = own_tiles(network, [SimpleGrad(name="s")], everything.train, range(40))["s"].all(dim=1).nonzero()[:, 0]
+    assert 2 <= len(passing) < 40
+    assert len(chosen.train) == len(chosen.train.labels()) == len(chosen.train.groups()) == len(passing)
+    for place, index in enumerate(passing.tolist()):
+        assert torch.equal(chosen.train[place].image, everything.train[index].image)
+        assert torch.equal(chosen.train[place].box, everything.train[index].box)
+    for split in ("selection", "test"):  # nothing is chosen among those that are measured on
+        assert getattr(chosen, split).digest() == getattr(everything, split).digest()
+
+
+def test_a_gated_training_without_composites_that_pass_is_refused():
+    with pytest.raises(AdvfoolError, match="found 0 of 9.*advfool.pairs"):
+        gated(Brightest(), Blind(), Active(0, 1, train=9, test=4, gated=True))
+    with pytest.raises(AdvfoolError, match="fooling.fresh=false"):
+        Active(0, 1, fresh=True, gated=True)
 
 
 def test_pairs_that_pass_come_first_and_with_the_composites_that_pass():

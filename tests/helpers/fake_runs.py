@@ -71,6 +71,8 @@ def fake_metrics(rates, drop, active, name):
         "n_images": 100,
         "steps": 60,
     }
+    interp = max(rates, key=lambda other: rates[other])
+    metrics["selection"] = {"fsr": {interp: metrics["fsr"][interp]}, "accuracy": {"drop": drop}}
     metrics["ci95"] = {"fsr": {other: both([rate - 0.05, rate + 0.05]) for other, rate in rates.items()}}
     if not active:
         metrics["fsr_by_class"] = {other: {name: 0.5} for other in rates}
