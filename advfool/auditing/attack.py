@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -111,7 +112,9 @@ class Watch(Callback):
         self.outcome = why
 
 
-def attempt(setup: Setup, trial: Trial, settings: AuditSettings, progress: bool) -> Attempt:
+def attempt(
+    setup: Setup, trial: Trial, settings: AuditSettings, progress: bool, extra: Sequence[Callback] = ()
+) -> Attempt:
     """Attack the first interpreter of a setup.
 
     Args:
@@ -119,6 +122,7 @@ def attempt(setup: Setup, trial: Trial, settings: AuditSettings, progress: bool)
         trial: what is tried.
         settings: of the audit.
         progress: whether a progress bar is shown.
+        extra: further callbacks of the training.
     """
     started = time.perf_counter()
     training = Training(
@@ -133,7 +137,7 @@ def attempt(setup: Setup, trial: Trial, settings: AuditSettings, progress: bool)
     )
     watch = Watch(settings.budgets, settings.top1)
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
-        trainer = steps_trainer(folder, trial.steps, min(EVERY, trial.steps), [watch], CLIP, "auto", progress)
+        trainer = steps_trainer(folder, trial.steps, min(EVERY, trial.steps), [watch, *extra], CLIP, "auto", progress)
         # The training freezes the original network: every trial starts from a copy, all of which is trained.
         own = replace(setup, original=copied(setup.original))
         for parameter in own.original.parameters():
