@@ -68,7 +68,10 @@ def test_every_interpreter_is_built_with_the_model_it_is_for(interp):
     built = build(cfg.interp)
     assert built.name == interp
     expected = cfg.model.target_layer if interp.endswith("_t") or "cam" in interp else None
-    assert built.layer == expected
+    if interp == "aggregate":
+        assert [each.layer for each in built.interpreters] == [cfg.model.target_layer] * 3
+    else:
+        assert built.layer == expected
 
 
 @pytest.mark.parametrize(

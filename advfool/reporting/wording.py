@@ -29,6 +29,8 @@ INTERPS = {
     "ig": "IG",
     "ig_t": "IG_T",
     "guided_backprop": "Guided Backprop",
+    "softplus_t": "Softplus_T",
+    "aggregate": "Aggregate",
 }
 OTHERS = {
     "original": "Original",

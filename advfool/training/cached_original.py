@@ -188,7 +188,10 @@ def _programs(network: nn.Module, interpreter: Interpreter | None) -> list[list[
 
 
 def _with_inner(interpreter: object) -> Iterator[object]:
-    """Yield an interpreter and those that it is made of (as SmoothGrad is)."""
+    """Yield an interpreter and those that it is made of (as SmoothGrad is of one, and Aggregate of several)."""
+    if isinstance(interpreter, tuple):
+        for each in interpreter:
+            yield from _with_inner(each)
     if is_dataclass(interpreter):
         yield interpreter
         for entry in fields(interpreter):

@@ -23,8 +23,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # constructors by module, as configurat
     "advfool.data": ("DigitsModule", "FolderModule", "Imagenet", "Imagenette", "InputFormat"),
     "advfool.foolings": ("Active", "CenterMass", "Location", "TopK"),
     "advfool.interpreters": (
-        *("Captum", "GradCAM", "GradCAMPlusPlus", "GuidedBackprop", "HiResCAM", "IntegratedGradients", "LRP"),
-        *("LayerCAM", "SimpleGrad", "SmoothGrad", "Zennit"),
+        *("Aggregate", "Captum", "GradCAM", "GradCAMPlusPlus", "GuidedBackprop", "HiResCAM", "IntegratedGradients"),
+        *("LRP", "LayerCAM", "SimpleGrad", "SmoothGrad", "Softplus", "Zennit"),
     ),
     "advfool.interpreters.lrp": (
         *("AlphaBeta", "Composite", "Epsilon", "Flat", "Gamma", "Norm", "Pass", "Route", "Split", "Sum", "ZBox"),

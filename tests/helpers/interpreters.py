@@ -2,6 +2,7 @@
 
 from advfool.interpreters import (
     LRP,
+    Aggregate,
     GradCAM,
     GradCAMPlusPlus,
     GuidedBackprop,
@@ -10,6 +11,7 @@ from advfool.interpreters import (
     LayerCAM,
     SimpleGrad,
     SmoothGrad,
+    Softplus,
 )
 
 PIXELS = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -34,4 +36,6 @@ INTERPRETERS = {
     "ig": lambda layer: IntegratedGradients(steps=3, chunk=2),
     "ig_t": lambda layer: IntegratedGradients(layer, steps=3, chunk=2),
     "guided_backprop": lambda layer: GuidedBackprop(),
+    "softplus": lambda layer: Softplus(SimpleGrad(layer)),
+    "aggregate": lambda layer: Aggregate([GradCAM(layer), LRP(layer), SimpleGrad()]),
 }

@@ -1,0 +1,90 @@
+"""Compute heatmaps on the network with its ReLUs smoothed, whose gradients change less from place to place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from advfool.interpreters.base import Interpreter
+from advfool.interpreters.gradient import SimpleGrad
+from advfool.interpreters.tracing.recording import Recording, record
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import Normalise
+from advfool.utilities.kinds import Positive
+
+RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+
+
+@dataclass(frozen=True)
+class Softplus(Interpreter):
+    """Explain the network with `softplus(beta x) / beta` in place of every ReLU of its forward pass.
+
+    Predictions are those of the unchanged network; only the heatmap is read from a pass of the smoothed one. Other
+    activations (GELU, SiLU, ReLU6) stay as they are.
+
+    Args:
+        interpreter: the interpreter, which explains by gradients.
+        beta: how sharply the softplus bends; the larger, the closer to a ReLU.
+
+    Raises:
+        AdvfoolError: the interpreter propagates relevance by rules for ReLUs (LRP), or a value is out of range.
+
+    Source: Dombrowski et al. 2019, Section 4 (beta smoothing).
+    """
+
+    interpreter: Interpreter = SimpleGrad()
+    beta: Positive = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.interpreter.walk is not None:
+            raise AdvfoolError(
+                f"interpreter: expected one that explains by gradients, got {type(self.interpreter).__name__}, whose "
+                "rules are made for ReLUs. Use SimpleGrad, Grad-CAM or another one of gradients."
+            )
+
+    @property
+    def default_normalise(self) -> Normalise:
+        return self.interpreter.normalisation
+
+    @property
+    def signed(self) -> bool:
+        return self.interpreter.signed and self.normalise != "minmax"
+
+    @property
+    def layer(self) -> str | None:
+        """The layer that the interpreter explains by, or None."""
+        return getattr(self.interpreter, "layer", None)
+
+    def for_training(self) -> Interpreter:
+        return replace(self, interpreter=self.interpreter.for_training())
+
+    def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
+        classes = recording.classes(targets)
+        inner = self.interpreter.unnormalised()
+        with torch.inference_mode(False), torch.set_grad_enabled(recording.create_graph):
+            with SmoothedReLUs(self.beta):
+                smooth = record(recording.network, recording.images, [inner])
+            return self.scale(inner.read(smooth, classes))
+
+
+class SmoothedReLUs(TorchFunctionMode):
+    """Let every ReLU that is called meanwhile be a softplus.
+
+    Args:
+        beta: see `Softplus`.
+    """
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in RELUS:
+            return F.softplus(args[0] if args else (kwargs or {})["input"], self.beta)
+        return func(*args, **(kwargs or {}))
