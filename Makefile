@@ -12,7 +12,7 @@ args ?=
 runs ?= runs
 BASE ?=
 
-.PHONY: help setup demo $(TABLES) table1-second experiments record report test test-all check lint types contract format docs bench golden clean
+.PHONY: help setup demo $(TABLES) table1-second experiments record report leaderboard test test-all check lint types contract format docs bench golden clean
 
 help:  ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 15
@@ -47,6 +47,9 @@ record: setup  ## Takes what the experiments left in runs/ over into experiments
 
 report: setup  ## report.html of all runs in runs=FOLDER
 	$(BIN)/python -m advfool.report runs=$(runs)
+
+leaderboard: setup  ## Checks the entries in leaderboard/ and joins them into build/leaderboard
+	$(BIN)/python -m advfool.leaderboard check=leaderboard/entries audits=leaderboard/entries output=build/leaderboard
 
 check: lint types contract  ## Style, types, and the walls between the rooms
 

@@ -24,6 +24,7 @@ from advfool.training.multiplier import DISAGREEMENT, within
 from advfool.utilities.errors import AdvfoolError
 
 log = logging.getLogger(__name__)
+LONGEST = 4000  # characters of an interpreter's settings in the record
 BROKEN = 0.5  # deceptive rate that the lower end of the interval reaches for an interpreter to count as broken
 
 
@@ -70,7 +71,7 @@ def run_audit(
         setup: data, network and interpreters; its fooling is not used.
         settings: of the audit.
         foolings: those of the suite, by name.
-        about: what `about` says of the audit, the first part of its record.
+        about: what `advfool.auditing.about` says of the audit, the first part of its record.
         progress: whether progress bars are shown.
         known: what an earlier, interrupted audit found of an interpreter; None: nothing.
         found: called with what was found of each interpreter.
@@ -108,7 +109,7 @@ def audit_interpreter(
     started = time.perf_counter()
     pl.seed_everything(settings.seed, workers=True, verbose=False)  # whatever came before
     honesty = examine(setup, interpreter, settings.selection_images)
-    record: dict[str, Any] = {"honesty": honesty._asdict(), "trials": []}
+    record: dict[str, Any] = {"settings": repr(interpreter)[:LONGEST], "honesty": honesty._asdict(), "trials": []}
     verdict = honesty.verdict()
     if verdict is None:
         others = {name: other for name, other in setup.interpreters.items() if other is not interpreter}
@@ -268,23 +269,4 @@ def _told(attempt: Attempt) -> dict[str, Any]:
         "selection": attempt.selection or None,
         "visits": [asdict(visit) for visit in attempt.visits],
         "seconds": round(attempt.seconds, 1),
-    }
-
-
-def about(setup: Setup, settings: AuditSettings) -> dict[str, Any]:
-    """Describe an audit for audit.json: the suite, the budget, and what the data and the network are."""
-    data = setup.data
-    splits = {"train": data.train(), "selection": data.selection(), "test": data.test()}
-    return {
-        "schema": 1,
-        "suite": NAME,
-        "threat_model": "The attacker fine-tunes the network with training images; the auditor sees its maps alone.",
-        "budget": {"top1": settings.top1, "agreement": 1 - DISAGREEMENT * settings.top1},
-        "settings": asdict(settings),
-        "model": setup.model,
-        "original_sha256": setup.original_sha256,
-        "images": {name: len(each) for name, each in splits.items()},
-        "data_sha256": {name: each.digest() for name, each in splits.items()},
-        "classes": len(data.classes),
-        "seed": settings.seed,
     }

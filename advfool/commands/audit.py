@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from advfool.auditing.page import interval, percent, ranking
+from advfool.auditing.record import RECORD
 from advfool.auditing.suite import AuditSettings
-from advfool.commands.run_folder import commit, write_config, write_environment
+from advfool.commands.run_folder import write_config, write_environment
 from advfool.commands.setup import build_setup, settings_from
-from advfool.library.audit import PAGE, RECORD, AuditReport, audit_setup
+from advfool.library.audit import PAGE, AuditReport, audit_setup
 from advfool.utilities.config import plain
 from advfool.utilities.runtime import keep_freed_memory, quieten
 from advfool.utilities.text import printable
@@ -46,9 +47,9 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     configured = build_setup(_with_interpreters(cfg))
     write_config(folder, configured.config)
     write_environment(folder, "advfool.audit", cfg.seed, "cpu")
-    report = audit_setup(configured.setup, settings, folder, progress=bool(cfg.progress))
-    report.record["commit"] = commit()
-    report.record["command"] = shlex.join(["python", "-m", "advfool.audit", *HydraConfig.get().overrides.task])
+    hydra = HydraConfig.get()
+    data, repeat = hydra.runtime.choices["data"], shlex.join(["python", "-m", "advfool.audit", *hydra.overrides.task])
+    report = audit_setup(configured.setup, settings, data, repeat, folder, progress=bool(cfg.progress))
     report.save(folder)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     console.print(_table(report))

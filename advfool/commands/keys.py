@@ -211,6 +211,16 @@ class ReportKeys:
 
 
 @dataclass
+class LeaderboardKeys:
+    """The keys of leaderboard.yaml."""
+
+    audits: Annotated[Sequence[Text] | Text, Words("a folder or a list of folders")]
+    check: Annotated[Sequence[Text] | Text, Words("a folder or a list of folders")]
+    weights: bool
+    output: Text
+
+
+@dataclass
 class UnusedKeys(LearningKeys):
     """What models and groups set for training, and other commands do not use."""
 
@@ -243,6 +253,7 @@ COMMANDS = {
     "audit": Command((AuditKeys, UnusedKeys), ("model", "data", "fooling", "trainer")),
     "gallery": Command((GalleryKeys,)),
     "report": Command((ReportKeys,), ("runs",)),
+    "leaderboard": Command((LeaderboardKeys,)),
 }
 
 

@@ -1,9 +1,7 @@
 """The run folder: what is written when a run starts, and how a run is read again."""
 
-import importlib.metadata
 import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ from advfool.commands.status import read_status
 from advfool.utilities.config import leaves
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, WEIGHTS, read_json, replacing, write_json
+from advfool.utilities.provenance import provenance
 from advfool.utilities.stored import stored_bytes, stored_path, stored_yaml
 
 NEEDED = ("model", "data", "fooling", "seed", "target")  # keys of every configuration that is written here
-PACKAGES = ("advfool", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "timm")
 
 
 def write_config(folder: Path, cfg: DictConfig) -> None:
@@ -41,12 +39,7 @@ def write_environment(folder: Path, module: str, seed: int, device: str) -> None
         "seed": seed,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "commit": commit(),
-        "versions": {name: _version(name) for name in PACKAGES},
-    }
+    } | provenance()
     write_json(folder / ENVIRONMENT, environment)
 
 
@@ -91,26 +84,3 @@ def whole_config(folder: Path) -> dict[str, Any]:
         missing = f"it lacks {', '.join(lacking[:5])}" if lacking else "its last line was cut off"
         raise AdvfoolError(f"'{folder / CONFIG}' is damaged: {missing}. Give the run's command again to repair it.")
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def commit() -> str | None:
-    """Find the commit of the checkout that the package runs from, with `+` where files differ from it."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():  # installed, perhaps inside somebody else's repository
-        return None
-    git = ["git", "-C", str(checkout)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "advfool", "conf"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if dirty.strip() else "")

@@ -13,9 +13,12 @@ from jaxtyping import Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from advfool.auditing.about import about, python_call
 from advfool.auditing.attack import with_weights
+from advfool.auditing.card import CARD, card
 from advfool.auditing.page import page, sentence, strip
-from advfool.auditing.protocol import Audit, Audited, about, check_budget, run_audit
+from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
+from advfool.auditing.record import RECORD
 from advfool.auditing.suite import AuditSettings
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
@@ -24,14 +27,14 @@ from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
-from advfool.models.weights import weights_digest, write_weights
+from advfool.models.weights import file_digest, weights_digest, write_weights
 from advfool.utilities.checking import checked
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import read_json, write_json
 from advfool.utilities.kinds import Accelerator, Count, Seed, Share, Text, Workers
+from advfool.utilities.provenance import provenance
 from advfool.utilities.text import file_name
 
-RECORD = "audit.json"
 PAGE = "audit.html"
 CHEAP = ("sharpened_4", "sharpened_16", "blurred")  # the negative controls that need no other network
 
@@ -56,7 +59,7 @@ class AuditReport:
         return {name: sentence(name, found) for name, found in self.record["interpreters"].items()}
 
     def save(self, folder: str | Path) -> Path:
-        """Write audit.json, audit.html and the weights of the winning attacks.
+        """Write audit.json, audit.html, card.md and the weights of the winning attacks.
 
         Args:
             folder: where they go; it is made where it does not exist.
@@ -67,11 +70,14 @@ class AuditReport:
         place = Path(folder).expanduser()
         place.mkdir(parents=True, exist_ok=True)
         for name, network in self.audit.networks.items():
-            write_weights(network, weights_of(place, name), self.audit.setup.data.classes)
+            path = weights_of(place, name)
+            write_weights(network, path, self.audit.setup.data.classes)
+            self.record["interpreters"][name]["weights"] = {"file": path.name, "sha256": file_digest(path)}
         strips = {
             name: strip(self.audit.setup, name, self.audit.networks.get(name)) for name in self.record["interpreters"]
         }
         (place / PAGE).write_text(page(self.record, strips), encoding="utf-8")
+        (place / CARD).write_text(card(self.record), encoding="utf-8")
         write_json(place / RECORD, self.record)
         return place
 
@@ -96,6 +102,8 @@ def audit_interpreters(
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
     progress: bool = True,
+    model_name: Text | None = None,
+    data_name: Text | None = None,
 ) -> AuditReport:
     """Find out whether the maps of interpreters can be made to lie about a network, and at what price.
 
@@ -117,6 +125,8 @@ def audit_interpreters(
         seed: of everything random.
         accelerator: Lightning's word for the device.
         progress: whether progress bars are shown.
+        model_name: what the record calls the network; None: the name of its class.
+        data_name: what the record calls the data; None: the name of their class.
 
     Returns:
         the record, sentences with the verdicts, and `save(folder)`.
@@ -132,22 +142,27 @@ def audit_interpreters(
     comparison = Settings(
         target if data.has_labels else "predicted", seed, None, faithfulness=FaithfulnessSettings(256, seed=seed)
     )
-    name = type(model).__name__
+    name = model_name or type(model).__name__
     foolings = suite_of(settings)
     setup = assemble(
         data, original, chosen, foolings[settings.attacks[0]], comparison, trains=False, model=name, target_layer=layer
     )
-    return audit_setup(setup, settings, progress=progress)
+    options = {"interpreters": list(interpreters), "top1": top1, "trials": trials, "steps": steps, "layer": layer}
+    options |= {"target": target, "output": output, "batch_size": batch_size, "seed": seed}
+    called = data_name or ("tensors" if isinstance(dataset, tuple) else type(dataset).__name__)
+    return audit_setup(setup, settings, called, python_call(options), progress=progress)
 
 
 def audit_setup(
-    setup: Setup, settings: AuditSettings, folder: Path | None = None, progress: bool = True
+    setup: Setup, settings: AuditSettings, data: str, repeat: str, folder: Path | None = None, progress: bool = True
 ) -> AuditReport:
     """Audit the interpreters of a setup; the command line and `audit_interpreters` both call this.
 
     Args:
         setup: data, network and interpreters.
         settings: of the audit.
+        data: name of the data.
+        repeat: the command or the call that repeats the audit.
         folder: where each interpreter's part is kept, so that an interrupted audit goes on; None: nowhere.
         progress: whether progress bars are shown.
     """
@@ -156,9 +171,10 @@ def audit_setup(
         raise AdvfoolError("faithfulness.images=0: an audit needs the deceptive rate. Give a number of images.")
     cheap = replace(setup.settings, nulls=NullSettings(CHEAP), aopc=AOPCSettings())
     own, foolings = replace(setup, settings=cheap, composites=None), suite_of(settings)
-    described = about(own, settings)
+    described = about(own, settings, data)
     known, found = _kept(folder, own, foolings, described) if folder else (None, None)
-    return AuditReport(run_audit(own, settings, foolings, described, progress, known, found))
+    whole = described | {"environment": provenance(), "repeat": repeat}
+    return AuditReport(run_audit(own, settings, foolings, whole, progress, known, found))
 
 
 def suite_of(settings: AuditSettings) -> dict[str, Fooling]:

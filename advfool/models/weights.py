@@ -98,6 +98,8 @@ def read_classes(path: str | Path) -> tuple[str, ...] | None:
 def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> None:
     """Write a network's state dict as safetensors, which torchvision's own networks can load.
 
+    The same weights give the same file: safetensors writes several entries of metadata in any order, one in one.
+
     Args:
         network: whose parameters and buffers are written.
         path: the file, which is written completely or not at all.
@@ -106,7 +108,7 @@ def write_weights(network: nn.Module, path: Path, classes: Sequence[str]) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     with replacing(path) as part:
-        save_file(tensors, part, metadata={"classes": json.dumps(list(classes)), "format": "pt"})
+        save_file(tensors, part, metadata={"classes": json.dumps(list(classes))})
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -116,6 +118,12 @@ def weights_digest(network: nn.Module) -> str:
         content.update(repr((name, tuple(value.shape), value.dtype)).encode())
         content.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return content.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hash a file, as `sha256sum` does."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fit_weights(

@@ -3,13 +3,13 @@
 Foolings and interpreters that the paper does not have appear under their own names, so new ones need no entry here.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from advfool.evaluation.reach import OUT_OF_REACH
+from advfool.utilities.text import link as link
+from advfool.utilities.text import markdown as markdown
 from advfool.utilities.text import printable
 
 MINUS = "\N{MINUS SIGN}"
@@ -164,21 +164,6 @@ def plural(count: int, noun: str) -> str:
     ('1 run', '2 runs')
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def link(path: str) -> str:
-    """Turn a relative path into an address for a link."""
-    return quote(os.fsencode(path))
-
-
-def markdown(text: object) -> str:
-    """Escape text for Markdown and its tables, on one line.
-
-    >>> markdown("a|b_c <script>")
-    'a\\\\|b\\\\_c &lt;script&gt;'
-    """
-    flat = " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$]|(?<=:)/(?=/)|(?<=www)\.)", r"\\\1", flat)  # no address becomes a link
 
 
 def latex(text: object) -> str:

@@ -165,8 +165,13 @@ def stored_yaml(folder: Path, name: str | Path) -> dict[str, Any]:
     return content
 
 
-def stored_json(folder: Path, name: str | Path) -> dict[str, Any]:
+def stored_json(folder: Path, name: str | Path, largest: int = LARGEST) -> dict[str, Any]:
     """Read a JSON object from a run's folder.
+
+    Args:
+        folder: of the run.
+        name: of the file.
+        largest: number of bytes that the file can have.
 
     Raises:
         AdvfoolError: the file cannot be read, is damaged, too large or too deep, holds something else than an object,
@@ -174,7 +179,7 @@ def stored_json(folder: Path, name: str | Path) -> dict[str, Any]:
     """
     path = folder / name
     try:
-        text = stored_bytes(folder, name).decode()
+        text = stored_bytes(folder, name, largest).decode()
         content = json.loads(text, parse_constant=_number, parse_float=_number, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise AdvfoolError(f"'{path}' is damaged: {error}.") from error

@@ -1,10 +1,12 @@
 """Texts that somebody else may have written, made fit for a terminal, a file name or a table."""
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 LONGEST = 100  # characters of a file name, and of a value in a message
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]", re.DOTALL)
@@ -68,6 +70,21 @@ def cell(text: object) -> str:
     if not plain.lstrip(" \u00a0").startswith(_FORMULA) and not str(text).startswith(_FORMULA):
         return plain
     return plain if _is_number(plain) else f"'{plain}"
+
+
+def link(path: str) -> str:
+    """Turn a relative path into an address for a link."""
+    return quote(os.fsencode(path))
+
+
+def markdown(text: object) -> str:
+    """Escape text for Markdown and its tables, on one line.
+
+    >>> markdown("a|b_c <script>")
+    'a\\\\|b\\\\_c &lt;script&gt;'
+    """
+    flat = " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$]|(?<=:)/(?=/)|(?<=www)\.)", r"\\\1", flat)  # no address becomes a link
 
 
 def _shown(character: str) -> str:

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 import advfool
+from advfool.auditing.checking import problems
 from advfool.auditing.page import page, ranking, sentence
+from advfool.auditing.record import RECORD
 from advfool.auditing.suite import AuditSettings
 from advfool.interpreters import Captum, GradCAM
-from advfool.library.audit import PAGE, RECORD, suite_of
+from advfool.library.audit import PAGE, suite_of
 from advfool.training.multiplier import within
 from advfool.utilities.errors import AdvfoolError
 
@@ -106,6 +108,12 @@ def test_an_audit_repeats_itself(textures, audited):
 def test_the_folder_holds_the_record_and_a_page_that_loads_nothing(audited, tmp_path):
     folder = audited.save(tmp_path / "audit")
     record = json.loads((folder / RECORD).read_text())
+    assert problems(folder) == []  # what is written fits the schema, and agrees with itself
+    assert record["threat_model"].startswith("The attacker has the network")
+    assert record["repeat"].startswith("advfool.audit_interpreters(model, dataset, interpreters=[GradCAM(")
+    assert (record["model"], record["data"]) == ("Sequential", "tensors")
+    assert set(record["environment"]) == {"commit", "versions", "python", "platform", "threads"}
+    assert "@inproceedings{heo2019fooling" in (folder / "card.md").read_text()
     assert record["suite"] == "AM-1"
     assert record["budget"]["top1"] == 0.1
     text = (folder / PAGE).read_text()

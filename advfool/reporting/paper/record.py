@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from advfool.commands.run_folder import commit
 from advfool.reporting.paper.tables import MEANING, Cell, PaperTable
 from advfool.reporting.runs import Run
 from advfool.utilities.files import STATUS, read_json
+from advfool.utilities.provenance import commit
 
 OF_THE_MACHINE = ("commit", "versions", "device", "device_name", "threads", "python", "platform")
 

@@ -1,0 +1,1 @@
+"""Any number of audits joined into one table and one page."""
