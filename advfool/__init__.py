@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from advfool.library.fool import fool
     from advfool.library.interpreters import list_foolings, list_interpreters, list_models
     from advfool.library.load_fooled import load_fooled
+    from advfool.library.zoo import fooled_card, list_fooled
     from advfool.utilities.config import register
     from advfool.utilities.errors import AdvfoolError, Diverged
 
@@ -20,6 +21,8 @@ _HOMES = {
     "compare": "library.compare",
     "explain": "library.explain",
     "fool": "library.fool",
+    "fooled_card": "library.zoo",
+    "list_fooled": "library.zoo",
     "list_foolings": "library.interpreters",
     "list_interpreters": "library.interpreters",
     "list_models": "library.interpreters",
@@ -34,6 +37,8 @@ __all__ = [
     "compare",
     "explain",
     "fool",
+    "fooled_card",
+    "list_fooled",
     "list_foolings",
     "list_interpreters",
     "list_models",
