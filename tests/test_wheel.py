@@ -19,6 +19,8 @@ def test_the_wheel_runs_from_another_folder(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "advfool/conf/train.yaml" in names
     assert "advfool/data/imagenet_wnids.txt" in names
+    assert "advfool/auditing/audit.schema.json" in names
+    assert "advfool/library/fooled/resnet_tiny-location-gradcam.manipulated.safetensors" in names
     assert "advfool/experiments/table1/reported.json" in names
     assert not any(name.startswith(("tests/", "conf/")) for name in names)
 
