@@ -35,6 +35,8 @@ PARTS = {
     "Each point of its `curve`": Point,
     "`weights` of an interpreter": Weights,
     "Each of `detectors`": record.Detector,
+    "`aware` of a detector": record.Aware,
+    "Each of `population`": record.Member,
 }
 
 

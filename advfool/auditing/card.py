@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from advfool.auditing.noticed import noticed
 from advfool.auditing.page import interval, percent, ranking, sentence
 from advfool.utilities.text import markdown, printable
 
@@ -40,6 +41,7 @@ def card(record: Mapping[str, Any]) -> str:
         f"accuracy. Measured on {images['test']} test images that nothing was chosen on.",
         "\n".join(f"- {markdown(sentence(name, found))}" for name, found in ranked),
         _table(ranked),
+        *([f"Would anyone notice? {markdown(noticed(record))}"] if record.get("population") is not None else []),
         "## Threat model",
         markdown(record["threat_model"]),
         "## How to repeat it",

@@ -10,6 +10,7 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from torch import nn
 
+from advfool.auditing.noticed import digits, noticed
 from advfool.data.samples import take
 from advfool.evaluation.paired import record_pair
 from advfool.evaluation.setup import Setup
@@ -32,6 +33,7 @@ def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "interval": interval, "printable": printable}
+    environment.filters |= {"noticed": noticed, "digits": digits}
     source = files("advfool.auditing").joinpath("audit.html.j2").read_text(encoding="utf-8")
     pictures = {name: base64.b64encode(png).decode() for name, png in strips.items()}
     ranked = ranking(record)

@@ -141,6 +141,19 @@ class Weights(Part):
     sha256: Sha = Field(description="of the file, as `sha256sum` prints it")
 
 
+Scores = Annotated[list[float], Len(0, 10_000)]
+
+
+class Aware(Part):
+    """The same detector against an attacker who knows a detector and trains against it."""
+
+    of: Name = Field(description="the detector that the attacker knows")
+    auc: Share
+    p: Share | None = Field(None, description="of the two-sided Mann-Whitney test")
+    fooled: Size = Field(description="networks of this attacker")
+    fooled_scores: Scores = Field([], description="the number of each")
+
+
 class Detector(Part):
     """How well one number tells fooled networks from honest fine-tunes."""
 
@@ -149,6 +162,22 @@ class Detector(Part):
     knowledge: Name | None = Field(None, description="what the auditor has: the network alone, the original, or data")
     honest: Size | None = Field(None, description="honest networks in the population")
     fooled: Size | None = Field(None, description="fooled networks in the population")
+    p: Share | None = Field(None, description="of the two-sided Mann-Whitney test between both")
+    looks_at: Name | None = Field(None, description="what the number is, in a few words")
+    honest_scores: Scores = Field([], description="the number of each honest network")
+    fooled_scores: Scores = Field([], description="the number of each fooled network; higher is more suspicious")
+    aware: Aware | None = Field(None, description="the same against an attacker who knows a detector")
+
+
+class Member(Part):
+    """A network that detectors are judged by."""
+
+    label: Name = Field(description="what it is, in a few words")
+    group: Literal["honest", "fooled", "aware"] = Field(description="`aware`: by an attacker who knows a detector")
+    top1: Share | None = Field(None, description="accuracy on selection images")
+    scores: Annotated[dict[Name, float | None], Len(0, 100)] | None = Field(
+        None, description="by detector; null for an attack that failed and does not count"
+    )
 
 
 Detectors = Annotated[dict[Name, Detector], Len(0, 100)]
@@ -209,7 +238,10 @@ class Record(Part):
     environment: Environment
     repeat: Words = Field(description="the command or the Python call that repeats the audit")
     interpreters: Annotated[dict[Name, Audited], Len(1, 1000)] = Field(description="what was found of each, by name")
-    detectors: Detectors = Field({}, description="detectors that look at no map, by name")
+    detectors: Detectors = Field({}, description="detectors that score a whole network, by name")
+    population: Annotated[list[Member], Len(0, 10_000)] | None = Field(
+        None, description="the networks that detectors are judged by; null where they were not measured"
+    )
 
 
 def read_record(folder: Path) -> tuple[Record, dict[str, Any]]:

@@ -49,7 +49,9 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     write_environment(folder, "advfool.audit", cfg.seed, "cpu")
     hydra = HydraConfig.get()
     data, repeat = hydra.runtime.choices["data"], shlex.join(["python", "-m", "advfool.audit", *hydra.overrides.task])
-    report = audit_setup(configured.setup, settings, data, repeat, folder, progress=bool(cfg.progress))
+    report = audit_setup(
+        configured.setup, settings, data, repeat, folder, progress=bool(cfg.progress), detectors=cfg.detectors
+    )
     report.save(folder)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     console.print(_table(report))

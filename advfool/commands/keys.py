@@ -166,6 +166,7 @@ class AuditKeys(RunKeys):
     steps: Count
     selection_images: Count
     enough: Share
+    detectors: bool
     progress: bool
     imports: Imports
     pictures: Annotated[int, SHOWN]

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from advfool.auditing.about import about, python_call
 from advfool.auditing.attack import with_weights
 from advfool.auditing.card import CARD, card
+from advfool.auditing.members import kept_members
+from advfool.auditing.notice import would_anyone_notice
 from advfool.auditing.page import page, sentence, strip
 from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
 from advfool.auditing.record import RECORD
@@ -36,6 +38,7 @@ from advfool.utilities.provenance import provenance
 from advfool.utilities.text import file_name
 
 PAGE = "audit.html"
+PARTS = "parts"  # folder of what an unfinished audit has found
 CHEAP = ("sharpened_4", "sharpened_16", "blurred")  # the negative controls that need no other network
 
 
@@ -104,6 +107,7 @@ def audit_interpreters(
     progress: bool = True,
     model_name: Text | None = None,
     data_name: Text | None = None,
+    detectors: bool = False,
 ) -> AuditReport:
     """Find out whether the maps of interpreters can be made to lie about a network, and at what price.
 
@@ -127,6 +131,8 @@ def audit_interpreters(
         progress: whether progress bars are shown.
         model_name: what the record calls the network; None: the name of its class.
         data_name: what the record calls the data; None: the name of their class.
+        detectors: whether detectors are measured on a population of honest and fooled networks; that takes several
+            times as long as the audit.
 
     Returns:
         the record, sentences with the verdicts, and `save(folder)`.
@@ -149,12 +155,19 @@ def audit_interpreters(
     )
     options = {"interpreters": list(interpreters), "top1": top1, "trials": trials, "steps": steps, "layer": layer}
     options |= {"target": target, "output": output, "batch_size": batch_size, "seed": seed}
+    options |= {"detectors": True} if detectors else {}
     called = data_name or ("tensors" if isinstance(dataset, tuple) else type(dataset).__name__)
-    return audit_setup(setup, settings, called, python_call(options), progress=progress)
+    return audit_setup(setup, settings, called, python_call(options), None, progress, detectors)
 
 
 def audit_setup(
-    setup: Setup, settings: AuditSettings, data: str, repeat: str, folder: Path | None = None, progress: bool = True
+    setup: Setup,
+    settings: AuditSettings,
+    data: str,
+    repeat: str,
+    folder: Path | None = None,
+    progress: bool = True,
+    detectors: bool = False,
 ) -> AuditReport:
     """Audit the interpreters of a setup; the command line and `audit_interpreters` both call this.
 
@@ -165,6 +178,7 @@ def audit_setup(
         repeat: the command or the call that repeats the audit.
         folder: where each interpreter's part is kept, so that an interrupted audit goes on; None: nowhere.
         progress: whether progress bars are shown.
+        detectors: whether detectors are measured.
     """
     check_budget(setup, settings)
     if not setup.settings.faithfulness.images:
@@ -174,7 +188,11 @@ def audit_setup(
     described = about(own, settings, data)
     known, found = _kept(folder, own, foolings, described) if folder else (None, None)
     whole = described | {"environment": provenance(), "repeat": repeat}
-    return AuditReport(run_audit(own, settings, foolings, whole, progress, known, found))
+    audit = run_audit(own, settings, foolings, whole, progress, known, found)
+    if detectors:
+        kept = kept_members(folder / PARTS, _key(own, foolings, described)) if folder else (None, None)
+        audit.record.update(would_anyone_notice(audit, settings, foolings, progress, *kept))
+    return AuditReport(audit)
 
 
 def suite_of(settings: AuditSettings) -> dict[str, Fooling]:
@@ -195,10 +213,7 @@ def _kept(
     folder: Path, setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any]
 ) -> tuple[Callable[[str], Audited | None], Callable[[str, Audited], None]]:
     """Return what reads and what writes the part of one interpreter."""
-    parts = folder / "parts"
-    kinds = [{name: repr(each) for name, each in group.items()} for group in (setup.interpreters, foolings)]
-    held = [described, repr(setup.settings), kinds, torch.get_num_threads()]
-    key = hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()
+    parts, key = folder / PARTS, _key(setup, foolings, described)
 
     def known(name: str) -> Audited | None:
         found = read_json(parts / f"{file_name(name)}.json")
@@ -222,3 +237,10 @@ def _kept(
         write_json(parts / f"{file_name(name)}.json", {"about": key, "record": audited.record})
 
     return known, found
+
+
+def _key(setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any]) -> str:
+    """Hash what the parts of an audit depend on."""
+    kinds = [{name: repr(each) for name, each in group.items()} for group in (setup.interpreters, foolings)]
+    held = [described, repr(setup.settings), kinds, torch.get_num_threads()]
+    return hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()

@@ -34,6 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # constructors by module, as configurat
     "advfool.training.adversarial": ("FreeAdversarialTraining",),
     "advfool.training.checkpoints": ("BestCheckpoint", "LastCheckpoint"),
     "advfool.training.callbacks": ("DivergenceGuard", "HeatmapSnapshots", "MapMetrics", "StepProgressBar"),
+    "advfool.training.noisy": ("ParameterNoise",),
     "advfool.training.loggers": ("TensorBoard", "Wandb"),
     "torch.optim": (
         *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop"),
