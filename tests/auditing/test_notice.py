@@ -8,18 +8,22 @@ import torch
 
 from advfool.auditing import notice, population
 from advfool.auditing.attack import Attempt, with_weights
+from advfool.auditing.card import card
 from advfool.auditing.detectors import DETECTORS
 from advfool.auditing.members import kept_members
 from advfool.auditing.notice import judged_by, would_anyone_notice
-from advfool.auditing.page import noticed
+from advfool.auditing.noticed import noticed
+from advfool.auditing.page import page
 from advfool.auditing.population import Fooled, Honest, fooled_recipes, honest_recipes, reordered, winning_trial
 from advfool.auditing.protocol import Audit
+from advfool.auditing.record import as_record
 from advfool.auditing.suite import AuditSettings, Trial
 from advfool.evaluation.noise import parameter_noise
 from advfool.evaluation.setup import FaithfulnessSettings
 from advfool.foolings import Location
 from advfool.interpreters import GradCAM, SimpleGrad
 from advfool.training.noisy import ParameterNoise
+from tests.helpers.audits import record
 from tests.helpers.data import RandomData
 from tests.helpers.networks import build_tiny
 from tests.helpers.setups import make_setup
@@ -48,9 +52,9 @@ def audit():
     faithful = FaithfulnessSettings(images=8, random_orders=2, steps=2)
     setup = make_setup(original, interps, Location(), Sealed(), faithfulness=faithful)
     told = asdict(TRIAL) | {"selection": {"deceptive_rate": 0.9}}
-    record = {"gradcam": {"verdict": "broken by location", "attack": "location", "trials": [told]}}
-    record |= {"simplegrad": {"verdict": "not broken by AM-1", "attack": None, "trials": []}}
-    return Audit({"interpreters": record}, setup, {"gradcam": disturbed(original, 0.5, 99)})
+    found = {"gradcam": {"verdict": "broken by location", "attack": "location", "trials": [told]}}
+    found |= {"simplegrad": {"verdict": "not broken by AM-1", "attack": None, "trials": []}}
+    return Audit({"interpreters": found}, setup, {"gradcam": disturbed(original, 0.5, 99)})
 
 
 @pytest.fixture
@@ -123,7 +127,7 @@ def test_an_interrupted_population_goes_on_and_is_the_same(audit, few, tmp_path)
     again = would_anyone_notice(audit, SETTINGS, foolings, False, known, found)
     assert timeless(again) == timeless(whole)
     assert again["detectors"] == whole["detectors"]
-    assert len(few) == 3 + 0  # the aware ones alone
+    assert len(few) == 3 + 1  # the aware ones, and what replaces the one that failed
     assert kept_members(tmp_path, "another key")[0]("honest, distillation, rate 0.001, seed 1") is None
 
 
@@ -202,3 +206,41 @@ def test_a_score_that_points_the_wrong_way_does_not_separate(monkeypatch):
     found = judged_by(members(DETECTORS[0].name, range(8, 16), range(8)))
     assert found[DETECTORS[0].name]["auc"] == 0
     assert noticed({"detectors": found}).startswith("No: none of 1")
+
+
+def whole_record(**changes):
+    judged = judged_by(
+        [*members(DETECTORS[0].name, [0.1, 0.2], [0.3, 0.4]), {"group": "aware", "scores": {DETECTORS[0].name: 0.1}}]
+    )
+    return record(
+        **({"detectors": judged, "population": [{"label": "honest", "group": "honest", "scores": None}]} | changes)
+    )
+
+
+def test_page_card_and_schema_hold_the_detectors(monkeypatch):
+    monkeypatch.setattr(notice, "DETECTORS", DETECTORS[:1])
+    found = whole_record()
+    read = as_record(found, "audit.json")
+    assert read.detectors["map_faithfulness"].auc == 1
+    assert read.detectors["map_faithfulness"].aware.fooled == 1
+    assert read.population[0].group == "honest"
+    text = page(found, {})
+    assert "Would anyone notice?" in text
+    assert "maps that do not beat random orders" in text
+    assert "2: 0.3 to 0.4" in text
+    assert "Would anyone notice? No: none of 1 detectors" in card(found)
+    assert "Would anyone notice?" not in page(record(), {}) + card(record())
+
+
+def test_a_strangers_detectors_are_escaped_and_may_hold_less():
+    found = whole_record(detectors={"<script>": {"auc": 0.9, "knowledge": "<b>all</b>"}})
+    as_record(found, "audit.json")
+    text = page(found, {})
+    assert "<script>" not in text
+    assert "<b>" not in text
+    assert "nothing to notice" in page(whole_record(detectors={}), {})
+
+
+def test_the_population_that_is_measured_fits_the_schema(audit, few):
+    found = would_anyone_notice(audit, SETTINGS, {"location": Location()})
+    assert len(as_record(record(**json.loads(json.dumps(found))), "audit.json").population) == len(found["population"])
