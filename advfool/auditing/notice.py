@@ -22,6 +22,7 @@ from advfool.auditing.population import (
 from advfool.auditing.protocol import Audit
 from advfool.auditing.separation import separation
 from advfool.auditing.suite import AuditSettings
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import Fooling
 
@@ -55,7 +56,9 @@ def would_anyone_notice(
         broken, because then there is nothing to notice.
     """
     records = audit.record["interpreters"]
-    winners = {name: winning_trial(each) for name, each in records.items() if each["verdict"].startswith("broken")}
+    winners = {
+        name: winning_trial(each, settings) for name, each in records.items() if each["verdict"].startswith("broken")
+    }
     if not winners:
         log.info("detectors: no interpreter was broken, so there is nothing to notice")
         return {"detectors": {}, "population": []}
@@ -136,9 +139,12 @@ def _scored(recipe: Recipe, made: Made, auditor: Auditor) -> Member:
     if made.network is None:
         return member | {"top1": None, "scores": None}
     pl.seed_everything(auditor.setup.settings.seed, workers=True, verbose=False)
-    scores = {each.name: each.score(made.network, auditor) for each in DETECTORS}
+    network = made.network.to(measuring_trainer("auto", False).strategy.root_device)
+    scores = {each.name: each.score(network, auditor) for each in DETECTORS}
+    top1 = accuracy(network, auditor.batches_for(network))
+    network.cpu()
     return member | {
-        "top1": accuracy(made.network, auditor.batches_for(made.network)),
+        "top1": top1,
         "scores": {name: value if isfinite(value) else None for name, value in scores.items()},
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -146,5 +152,5 @@ def _scored(recipe: Recipe, made: Made, auditor: Auditor) -> Member:
 
 def _scores(population: Sequence[Member], group: str, detector: str) -> list[float]:
     """List a detector's scores of a group."""
-    scored = [each["scores"][detector] for each in population if each["group"] == group and each["scores"]]
+    scored = [each["scores"].get(detector) for each in population if each["group"] == group and each["scores"]]
     return [value for value in scored if value is not None]

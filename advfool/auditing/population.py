@@ -20,6 +20,7 @@ from advfool.auditing.suite import CLIP, RATE, TEMPERATURE, AuditSettings, Trial
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import Fooling, OriginalMaps
 from advfool.training.finetune import finetune
+from advfool.training.multiplier import Budget, within
 from advfool.training.noisy import ParameterNoise
 from advfool.training.optimizers import plateau, relative_adam
 from advfool.training.preserve import CrossEntropy, Distillation
@@ -157,15 +158,22 @@ def fooled_recipes(winners: Mapping[str, Trial], seed: int, aware: bool) -> list
     return [Fooled(name, trial, other, aware) for other in seeds for name, trial in winners.items()]
 
 
-def winning_trial(record: Mapping[str, Any]) -> Trial:
-    """Find the trial whose weights were chosen against an interpreter.
+def winning_trial(record: Mapping[str, Any], settings: AuditSettings) -> Trial:
+    """Find the trial that was chosen against an interpreter.
 
     Args:
         record: what audit.json holds of the interpreter, which was broken.
+        settings: of the audit.
     """
     tried = [trial for trial in record["trials"] if trial["attack"] == record["attack"] and trial["selection"]]
-    best = max(tried, key=lambda trial: trial["selection"]["deceptive_rate"])
+    paid = [trial for trial in tried if _affordable(trial["selection"], settings)]
+    best = max(paid or tried, key=lambda trial: trial["selection"]["deceptive_rate"])
     return Trial(**{each.name: best[each.name] for each in fields(Trial)})
+
+
+def _affordable(found: Mapping[str, float], settings: AuditSettings) -> bool:
+    """Tell whether what was found on the selection images is within the budget."""
+    return within(Budget(settings.top1).price(found["top1_drop"], 1 - found["agreement"]), 1)
 
 
 def reordered(setup: Setup, seed: int) -> Setup:

@@ -52,5 +52,5 @@ def _method(both: Sequence[float], first: int) -> PermutationMethod | str:
     """Choose how the p-value is computed: exactly wherever that is possible."""
     if len(set(both)) == len(both):
         return "exact"
-    ways = comb(len(both), first)
-    return PermutationMethod(n_resamples=ways) if ways <= PARTITIONS else "asymptotic"
+    ways, alone = comb(len(both), first), min(first, len(both) - first) == 1  # scipy permutes no group of one
+    return PermutationMethod(n_resamples=ways) if ways <= PARTITIONS and not alone else "asymptotic"

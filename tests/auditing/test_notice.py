@@ -1,7 +1,7 @@
 """Would anyone notice? The population, its groups, and what the record and the page say of them."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -30,6 +30,7 @@ from tests.helpers.setups import make_setup
 
 SETTINGS = AuditSettings(top1=0.5, steps=2, batch_size=8, selection_images=8)
 TRIAL = Trial("location", 1.0, 2)
+PAID = {"top1_drop": 0.0, "agreement": 1.0}
 
 
 class Sealed(RandomData):
@@ -44,14 +45,14 @@ def disturbed(network, level, seed):
         return with_weights(network, {name: value.clone() for name, value in network.state_dict().items()})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def audit():
     """What an audit has left that broke one of two interpreters."""
     original, layer = build_tiny("resnet_tiny", torch.float32)
     interps = [GradCAM(layer, name="gradcam"), SimpleGrad(name="simplegrad")]
     faithful = FaithfulnessSettings(images=8, random_orders=2, steps=2)
     setup = make_setup(original, interps, Location(), Sealed(), faithfulness=faithful)
-    told = asdict(TRIAL) | {"selection": {"deceptive_rate": 0.9}}
+    told = asdict(TRIAL) | {"selection": PAID | {"deceptive_rate": 0.9}}
     found = {"gradcam": {"verdict": "broken by location", "attack": "location", "trials": [told]}}
     found |= {"simplegrad": {"verdict": "not broken by AM-1", "attack": None, "trials": []}}
     return Audit({"interpreters": found}, setup, {"gradcam": disturbed(original, 0.5, 99)})
@@ -59,7 +60,11 @@ def audit():
 
 @pytest.fixture
 def few(monkeypatch):
-    """A small population, with attacks that take no time; what they were told."""
+    return make_few(monkeypatch)
+
+
+def make_few(monkeypatch):
+    """A small population, with attacks that take no time; returns what they are told."""
     calls = []
 
     def attempt(setup, trial, settings, progress, extra=()):
@@ -76,8 +81,16 @@ def few(monkeypatch):
     return calls
 
 
-def test_honest_and_fooled_networks_are_told_apart_by_what_differs(audit, few):
-    found = would_anyone_notice(audit, SETTINGS, {"location": Location()})
+@pytest.fixture(scope="module")
+def measured(audit):
+    """What is found with a small population, and what the attacks were told."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        calls = make_few(monkeypatch)
+        return would_anyone_notice(audit, SETTINGS, {"location": Location()}), calls
+
+
+def test_honest_and_fooled_networks_are_told_apart_by_what_differs(measured):
+    found, _ = measured
     groups = [member["group"] for member in found["population"] if member["scores"]]
     assert (groups.count("honest"), groups.count("fooled"), groups.count("aware")) == (2, 3, 3)
     assert set(found["detectors"]) == {each.name for each in DETECTORS}
@@ -88,32 +101,37 @@ def test_honest_and_fooled_networks_are_told_apart_by_what_differs(audit, few):
     assert len(distance["honest_scores"]) == distance["honest"] == 2
     assert distance["aware"]["of"] == "parameter_noise"
     assert distance["aware"]["fooled"] == 3
-    json.dumps(found, allow_nan=False)
 
 
-def test_a_repetition_that_fails_is_told_and_replaced(audit, few):
-    found = would_anyone_notice(audit, SETTINGS, {"location": Location()})
+def test_a_repetition_that_fails_is_told_and_replaced(measured):
+    found, _ = measured
     failed = [member for member in found["population"] if member["scores"] is None]
     assert [(member["group"], member["seed"]) for member in failed] == [("fooled", 1)]
     assert {member["seed"] for member in found["population"] if member["group"] == "fooled"} == {0, 1, 2, 9}
 
 
-def test_only_the_attacker_who_knows_trains_with_noise(audit, few):
-    would_anyone_notice(audit, SETTINGS, {"location": Location()})
-    assert all(setup.original is audit.setup.original and trial == TRIAL for setup, trial, _ in few)
-    assert all([each.name for each in setup.interpreters.values()] == ["gradcam"] for setup, _, _ in few)
-    kinds = [[type(callback) for callback in extra] for _, _, extra in few]
+def test_only_the_attacker_who_knows_trains_with_noise(audit, measured):
+    _, calls = measured
+    assert all(setup.original is audit.setup.original and trial == TRIAL for setup, trial, _ in calls)
+    assert all([each.name for each in setup.interpreters.values()] == ["gradcam"] for setup, _, _ in calls)
+    kinds = [[type(callback) for callback in extra] for _, _, extra in calls]
     assert kinds == [[], [], [ParameterNoise], [ParameterNoise], [ParameterNoise], []]
 
 
-def test_an_interrupted_population_goes_on_and_is_the_same(audit, few, tmp_path):
+def test_the_population_that_is_measured_fits_the_schema(measured):
+    found, _ = measured
+    written = json.loads(json.dumps(found, allow_nan=False))
+    assert len(as_record(record(**written), "audit.json").population) == len(found["population"])
+
+
+def test_an_interrupted_population_goes_on_and_is_the_same(audit, measured, few, tmp_path):
     def timeless(found):
         return json.loads(
             json.dumps([{k: v for k, v in each.items() if k != "seconds"} for each in found["population"]])
         )
 
     foolings = {"location": Location()}
-    whole = would_anyone_notice(audit, SETTINGS, foolings)
+    whole, _ = measured
     known, found = kept_members(tmp_path, "key")
 
     def interrupted(label, member):
@@ -132,8 +150,8 @@ def test_an_interrupted_population_goes_on_and_is_the_same(audit, few, tmp_path)
 
 
 def test_where_nothing_was_broken_there_is_nothing_to_notice(audit):
-    audit.record["interpreters"]["gradcam"]["verdict"] = "not broken by AM-1"
-    found = would_anyone_notice(audit, SETTINGS, {"location": Location()})
+    records = {name: each | {"verdict": "not broken by AM-1"} for name, each in audit.record["interpreters"].items()}
+    found = would_anyone_notice(replace(audit, record={"interpreters": records}), SETTINGS, {"location": Location()})
     assert found == {"detectors": {}, "population": []}
     assert "nothing to notice" in noticed(found)
 
@@ -175,12 +193,18 @@ def test_another_seed_changes_the_order_of_the_training_images_alone(audit):
 
 
 def test_the_winning_trial_is_the_chosen_one():
-    def told(attack, slack, rate):
-        return {"attack": attack, "slack": slack, "steps": 600, "selection": {"deceptive_rate": rate}, "outcome": ""}
+    def told(attack, slack, rate, drop=0.0):
+        selection = PAID | {"deceptive_rate": rate, "top1_drop": drop}
+        return {"attack": attack, "slack": slack, "steps": 600, "selection": selection, "outcome": ""}
 
-    trials = [told("location", 1.0, 0.5), told("location", 4.0, 0.8), told("topk", 1.0, 0.9)]
+    trials = [
+        told("location", 1.0, 0.5),
+        told("location", 4.0, 0.8),
+        told("topk", 1.0, 0.9),
+        told("location", 2.0, 1.0, 0.02),
+    ]
     trials.append({"attack": "location", "slack": 2.0, "steps": 600, "selection": None})
-    assert winning_trial({"attack": "location", "trials": trials}) == Trial("location", 4.0, 600)
+    assert winning_trial({"attack": "location", "trials": trials}, AuditSettings()) == Trial("location", 4.0, 600)
 
 
 def members(name, honest, fooled):
@@ -239,8 +263,3 @@ def test_a_strangers_detectors_are_escaped_and_may_hold_less():
     assert "<script>" not in text
     assert "<b>" not in text
     assert "nothing to notice" in page(whole_record(detectors={}), {})
-
-
-def test_the_population_that_is_measured_fits_the_schema(audit, few):
-    found = would_anyone_notice(audit, SETTINGS, {"location": Location()})
-    assert len(as_record(record(**json.loads(json.dumps(found))), "audit.json").population) == len(found["population"])

@@ -55,6 +55,11 @@ def test_equal_scores_say_nothing():
     assert found == (0.5, 1.0)
 
 
+def test_one_network_alone_proves_nothing():
+    for honest, fooled in (([0.1, 0.2], [0.1]), ([0.1], [0.1, 0.3]), ([0.1], [0.2])):
+        assert separation(honest, fooled).p > 0.3
+
+
 def test_large_groups_with_ties_have_a_p_value_that_is_the_same_each_time():
     generator = torch.Generator().manual_seed(0)
     honest = torch.randint(0, 5, (30,), generator=generator).double().tolist()
