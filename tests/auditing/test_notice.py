@@ -22,6 +22,7 @@ from advfool.evaluation.noise import parameter_noise
 from advfool.evaluation.setup import FaithfulnessSettings
 from advfool.foolings import Location
 from advfool.interpreters import GradCAM, SimpleGrad
+from advfool.library import audit as library
 from advfool.training.noisy import ParameterNoise
 from tests.helpers.audits import record
 from tests.helpers.data import RandomData
@@ -147,6 +148,23 @@ def test_an_interrupted_population_goes_on_and_is_the_same(audit, measured, few,
     assert again["detectors"] == whole["detectors"]
     assert len(few) == 3 + 1  # the aware ones, and what replaces the one that failed
     assert kept_members(tmp_path, "another key")[0]("honest, distillation, rate 0.001, seed 1") is None
+
+
+def test_an_audit_measures_detectors_where_asked_and_keeps_each_network_until_it_is_finished(
+    audit, few, tmp_path, monkeypatch
+):
+    setup = replace(audit.setup, data=RandomData())
+    monkeypatch.setattr(library, "run_audit", lambda own, *rest: replace(audit, record=dict(audit.record), setup=own))
+    plain = library.audit_setup(setup, SETTINGS, "pictures", "again", tmp_path, progress=False)
+    assert not {"detectors", "population"} & set(plain.record)
+    assert not few
+    found = library.audit_setup(setup, SETTINGS, "pictures", "again", tmp_path, progress=False, detectors=True)
+    assert set(found.record["detectors"]) == {each.name for each in DETECTORS}
+    assert len(list((tmp_path / "parts").glob("*seed*.json"))) == len(found.record["population"]) == 9
+    few.clear()
+    again = library.audit_setup(setup, SETTINGS, "pictures", "again", tmp_path, progress=False, detectors=True)
+    assert again.record == found.record
+    assert not few
 
 
 def test_where_nothing_was_broken_there_is_nothing_to_notice(audit):
