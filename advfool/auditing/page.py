@@ -38,7 +38,14 @@ def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
     pictures = {name: base64.b64encode(png).decode() for name, png in strips.items()}
     ranked = ranking(record)
     return environment.from_string(source).render(
-        record=record, ranked=ranked, strips=pictures, sentences={name: sentence(name, each) for name, each in ranked}
+        record=record,
+        ranked=ranked,
+        answer=answer(record),
+        badges={name: badge(each["verdict"]) for name, each in ranked},
+        sentences={name: sentence(name, each) for name, each in ranked},
+        strips=pictures,
+        captions={name: caption(name, each) for name, each in ranked},
+        shown=[name for name, _ in ranked if name in pictures],
     )
 
 
@@ -46,6 +53,34 @@ def ranking(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Order the interpreters, the most easily fooled first; those that say nothing by themselves come last."""
     found = list(record["interpreters"].items())
     return sorted(found, key=lambda each: (each[1]["verdict"] in UNRANKED, -_rate(each[1])))
+
+
+def answer(record: Mapping[str, Any]) -> str:
+    """Answer the question of the page in one sentence."""
+    verdicts = [each["verdict"] for each in record["interpreters"].values()]
+    broken = sum(verdict.startswith("broken") for verdict in verdicts)
+    attacked = sum(verdict not in UNRANKED for verdict in verdicts)
+    of = f"{attacked} interpreter{'' if attacked == 1 else 's'}"
+    if broken:
+        return f"Yes: {broken} of {of} can be made to lie about {record['model']}."
+    if attacked:
+        return f"Not by this attack: {broken} of {of} of {record['model']} broken. That does not make them safe."
+    return f"Nothing was attacked: the heatmaps of {record['model']} say nothing to begin with, or have no gradient."
+
+
+def badge(verdict: str) -> str:
+    """Return two words for a verdict."""
+    if verdict.startswith("broken"):
+        return "CAN LIE"
+    return {"degenerate": "SAYS NOTHING", "unfaithful": "SAYS NOTHING", "no gradient": "NOT ATTACKED"}.get(
+        verdict, "NOT BROKEN"
+    )
+
+
+def caption(name: str, found: Mapping[str, Any]) -> str:
+    """Say what the rows of a picture are."""
+    first = f"Top: images. Below: their heatmaps by {name} on the original network"
+    return f"{first}." if found["attack"] is None else f"{first}, and on the attacked one, with what each predicts."
 
 
 def _rate(each: Mapping[str, Any]) -> float:
@@ -66,7 +101,8 @@ def sentence(name: str, found: Mapping[str, Any]) -> str:
         return f"{name} was not broken by this suite: nothing was fooled within the budget. That does not make it safe."
     rate, drop = percent(found["deceptive_rate"]), 100 * found["top1_drop"]
     if verdict.startswith("broken"):
-        return f"{name} can be made to lie: {rate} of its maps deceive, for {drop:.1f} points of accuracy."
+        price = f"for {drop:.1f} points of accuracy" if drop > 0 else "without losing accuracy"
+        return f"{name} can be made to lie: {rate} of its maps deceive, {price}."
     if found["accuracy"] == "lost":
         return (
             f"{name} was fooled ({rate} of its maps deceive), but only with more accuracy lost than the budget allows."
@@ -111,13 +147,13 @@ def strip(setup: Setup, interp: str, manipulated: nn.Module | None) -> bytes:
     titles = {"original": "honest map", "manipulated": "map that lies"}
     for column, image in enumerate(pixels):
         draw_image(axes[0, column], image)
-        axes[0, column].set_title(short(setup.data.labels[int(batch.label[column])]), fontsize=8)
+        axes[0, column].set_title(short(setup.data.labels[int(batch.label[column])]), fontsize=10)
         for row, (name, found) in enumerate(maps.items(), 1):
             draw_heatmap(axes[row, column], found[column], image, signed)
             predicted = int(pair.logits[name][column].argmax())
-            axes[row, column].set_xlabel(f"says {short(setup.data.labels[predicted])}", fontsize=7)
+            axes[row, column].set_xlabel(f"predicts {short(setup.data.labels[predicted])}", fontsize=9)
             if column == 0:
-                axes[row, column].set_ylabel(titles[name], fontsize=8)
+                axes[row, column].set_ylabel(titles[name], fontsize=10)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     return content.getvalue()

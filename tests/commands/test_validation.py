@@ -30,6 +30,7 @@ CONFIGS = [
     ("pretrain", ()),
     ("gallery", ()),
     ("report", ("runs=/nowhere",)),
+    ("leaderboard", ()),
 ]
 SENSELESS = ["nan", "inf", "-inf", "1e400", "[[1]]", "[1,abc,2.5]", "{a: {b: 1}}"]  # for any key
 OTHERS = ["[]", "{}", "''", "-1", "true", "0.5", "abc", "null", str(2**70)]  # for some keys
@@ -41,7 +42,7 @@ NULLABLE = {
     "model.pretrain.adversarial.epsilon",
     "scale.measure.pgd.images",
 }
-LISTS = {"evaluate_with", "imports", "allow", "aopc.interpreters"}  # may be empty
+LISTS = {"evaluate_with", "imports", "allow", "aopc.interpreters", "audits", "check"}  # may be empty
 MAPPINGS = {"interp.arguments", "interp.call", "interp.rules", "interp.attributor_arguments", "data.class_map"}
 EMPTY_TEXT = {"logger.csv.name", "logger.csv.version"}
 NEGATIVE = {"fooling.inside", "interp.baseline", "trainer.num_sanity_val_steps"}
@@ -97,7 +98,7 @@ def may_be(key: str, default: object, value: str) -> bool:
         "-1": key in NEGATIVE,
         "true": isinstance(default, bool) or open_kind or isinstance(default, str),
         "0.5": number or open_kind,
-        "abc": isinstance(default, str) or open_kind or key == "allow",
+        "abc": isinstance(default, str) or open_kind or key in ("allow", "audits", "check"),
         "null": not isinstance(default, bool | int | float) or key in NULLABLE,
         str(2**70): number or open_kind,
     }[value]
