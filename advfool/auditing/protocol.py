@@ -118,7 +118,9 @@ def audit_interpreter(
         record["trials"] = [_told(each) for each in attempts]
         best, known = _chosen(attempts, settings), {}
         if best is not None and best.network is not None:
-            measured = _measured(replace(own, fooling=foolings[best.trial.attack]), best.network, settings, others)
+            measured = measure_on_test(
+                replace(own, fooling=foolings[best.trial.attack]), best.network, settings, others
+            )
             record |= measured
             known[measured["manipulated_sha256"]] = measured
             record["curve"] = _curve(own, attempts, foolings, settings, known)
@@ -161,7 +163,7 @@ def _chosen(attempts: list[Attempt], settings: AuditSettings) -> Attempt | None:
     return max(found, key=lambda each: each.selection["deceptive_rate"], default=None)
 
 
-def _measured(
+def measure_on_test(
     setup: Setup, network: nn.Module, settings: AuditSettings, others: Mapping[str, Interpreter]
 ) -> dict[str, Any]:
     """Measure the chosen attack on the test images, together with what it does to the other interpreters."""
@@ -220,7 +222,7 @@ def _curve(
             continue
         own, network = best
         digest = weights_digest(network)
-        measured = known[digest] = known.get(digest) or _measured(own, network, settings, {})
+        measured = known[digest] = known.get(digest) or measure_on_test(own, network, settings, {})
         kept = ("attack", "deceptive_rate", "ci95", "fsr", "top1_drop", "manipulated_sha256")
         points.append({"top1": budget} | {key: measured[key] for key in kept})
     return points

@@ -180,6 +180,15 @@ class Member(Part):
     )
 
 
+class Treated(Part):
+    """What a step of an auditor leaves of the winning attack, on the test images."""
+
+    deceptive_rate: Share | None = Field(description="of the treated network")
+    ci95: Interval | None = Field(None, description="its 95 % interval")
+    fsr: Share | None = Field(None, description="fooling success rate of the treated network")
+    top1_drop: Difference | None = Field(None, description="top-1 accuracy lost against the original network")
+
+
 Detectors = Annotated[dict[Name, Detector], Len(0, 100)]
 
 
@@ -239,6 +248,9 @@ class Record(Part):
     repeat: Words = Field(description="the command or the Python call that repeats the audit")
     interpreters: Annotated[dict[Name, Audited], Len(1, 1000)] = Field(description="what was found of each, by name")
     detectors: Detectors = Field({}, description="detectors that score a whole network, by name")
+    defences: Annotated[dict[Name, dict[Name, Treated]], Len(0, 1000)] = Field(
+        {}, description="by interpreter and step, what an auditor's step leaves of the winning attack"
+    )
     population: Annotated[list[Member], Len(0, 10_000)] | None = Field(
         None, description="the networks that detectors are judged by; null where they were not measured"
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from annotated_types import Len
 
@@ -73,3 +73,9 @@ class AuditSettings:
         first, *others = self.attacks
         order = [*product([first], SLACKS), *((attack, slack) for slack in SLACKS for attack in others)]
         return [Trial(attack, slack, self.steps) for attack, slack in order][: self.trials]
+
+
+OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves
+OfNetworks = Literal["finetune", "batch_norm", "noise"]  # defences that are steps, taken after an attack
+Defence = OfMaps | OfNetworks
+OF_MAPS, OF_NETWORKS = get_args(OfMaps), get_args(OfNetworks)

@@ -50,7 +50,14 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     hydra = HydraConfig.get()
     data, repeat = hydra.runtime.choices["data"], shlex.join(["python", "-m", "advfool.audit", *hydra.overrides.task])
     report = audit_setup(
-        configured.setup, settings, data, repeat, folder, progress=bool(cfg.progress), detectors=cfg.detectors
+        configured.setup,
+        settings,
+        data,
+        repeat,
+        folder,
+        progress=bool(cfg.progress),
+        detectors=cfg.detectors,
+        defences=plain(cfg.defences),
     )
     report.save(folder)
     shutil.rmtree(folder / "parts", ignore_errors=True)

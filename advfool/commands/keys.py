@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 
+from advfool.auditing.suite import OF_MAPS, OF_NETWORKS, Defence
 from advfool.commands.marks import Builds, Each, TakenBy
 from advfool.commands.scale_keys import Cell
 from advfool.utilities.errors import AdvfoolError, nearest
@@ -167,6 +168,7 @@ class AuditKeys(RunKeys):
     selection_images: Count
     enough: Share
     detectors: bool
+    defences: Annotated[Sequence[Defence], Words(f"a list of {', '.join((*OF_MAPS, *OF_NETWORKS))}")]
     progress: bool
     imports: Imports
     pictures: Annotated[int, SHOWN]

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from advfool.auditing.about import about, python_call
 from advfool.auditing.attack import with_weights
 from advfool.auditing.card import CARD, card
+from advfool.auditing.defences import what_helps, with_defences
 from advfool.auditing.members import kept_members
 from advfool.auditing.notice import would_anyone_notice
 from advfool.auditing.page import page, sentence, strip
 from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
 from advfool.auditing.record import RECORD
-from advfool.auditing.suite import AuditSettings
+from advfool.auditing.suite import AuditSettings, Defence
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
@@ -108,6 +109,7 @@ def audit_interpreters(
     model_name: Text | None = None,
     data_name: Text | None = None,
     detectors: bool = False,
+    defences: Sequence[Defence] = (),
 ) -> AuditReport:
     """Find out whether the maps of interpreters can be made to lie about a network, and at what price.
 
@@ -133,6 +135,8 @@ def audit_interpreters(
         data_name: what the record calls the data; None: the name of their class.
         detectors: whether detectors are measured on a population of honest and fooled networks; that takes several
             times as long as the audit.
+        defences: what might help: `aggregate`, `smoothgrad` and `softplus` are audited as further interpreters;
+            `finetune`, `batch_norm` and `noise` are steps that are taken with each network that an attack has fooled.
 
     Returns:
         the record, sentences with the verdicts, and `save(folder)`.
@@ -156,8 +160,9 @@ def audit_interpreters(
     options = {"interpreters": list(interpreters), "top1": top1, "trials": trials, "steps": steps, "layer": layer}
     options |= {"target": target, "output": output, "batch_size": batch_size, "seed": seed}
     options |= {"detectors": True} if detectors else {}
+    options |= {"defences": list(defences)} if defences else {}
     called = data_name or ("tensors" if isinstance(dataset, tuple) else type(dataset).__name__)
-    return audit_setup(setup, settings, called, python_call(options), None, progress, detectors)
+    return audit_setup(setup, settings, called, python_call(options), None, progress, detectors, defences)
 
 
 def audit_setup(
@@ -168,6 +173,7 @@ def audit_setup(
     folder: Path | None = None,
     progress: bool = True,
     detectors: bool = False,
+    defences: Sequence[Defence] = (),
 ) -> AuditReport:
     """Audit the interpreters of a setup; the command line and `audit_interpreters` both call this.
 
@@ -179,16 +185,19 @@ def audit_setup(
         folder: where each interpreter's part is kept, so that an interrupted audit goes on; None: nowhere.
         progress: whether progress bars are shown.
         detectors: whether detectors are measured.
+        defences: see `audit_interpreters`.
     """
     check_budget(setup, settings)
     if not setup.settings.faithfulness.images:
         raise AdvfoolError("faithfulness.images=0: an audit needs the deceptive rate. Give a number of images.")
     cheap = replace(setup.settings, nulls=NullSettings(CHEAP), aopc=AOPCSettings())
     own, foolings = replace(setup, settings=cheap, composites=None), suite_of(settings)
+    own = with_defences(own, defences)
     described = about(own, settings, data)
     known, found = _kept(folder, own, foolings, described) if folder else (None, None)
     whole = described | {"environment": provenance(), "repeat": repeat}
     audit = run_audit(own, settings, foolings, whole, progress, known, found)
+    audit.record.update(what_helps(audit, settings, foolings, defences, progress))
     if detectors:
         kept = kept_members(folder / PARTS, _key(own, foolings, described)) if folder else (None, None)
         audit.record.update(would_anyone_notice(audit, settings, foolings, progress, *kept))

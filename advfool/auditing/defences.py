@@ -1,0 +1,148 @@
+"""Defences: interpreters that should be harder to fool, and steps that may undo what an attack did."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from advfool.auditing.population import Honest
+from advfool.auditing.protocol import Audit, measure_on_test
+from advfool.auditing.suite import OF_NETWORKS, RATE, AuditSettings, Defence
+from advfool.data.samples import some_of, take
+from advfool.evaluation.noise import parameter_noise
+from advfool.evaluation.setup import NullSettings, Setup
+from advfool.foolings.base import Fooling
+from advfool.interpreters import Aggregate, Interpreter, SmoothGrad, Softplus
+from advfool.models.batch_norm import batch_norms, re_estimated
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.modules import copied
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 8  # noisy copies of SmoothGrad: the attack runs each of them at every step
+LEVEL = 0.1  # of the noise on the parameters, as a multiple of each tensor's own standard deviation
+IMAGES = 512  # training images that batch norm's statistics are estimated on
+AT_A_TIME = 64  # images
+
+
+def defended(interpreters: Mapping[str, Interpreter], defences: Sequence[Defence]) -> dict[str, Interpreter]:
+    """Add the defended interpreters, which are then audited like any other.
+
+    Args:
+        interpreters: those that are audited, by name.
+        defences: `aggregate` adds the mean of all that can be trained through, `smoothgrad` and `softplus` add one for
+            each of them, where that is possible; other defences add none.
+
+    Returns:
+        the interpreters, with the defended ones after them.
+
+    Raises:
+        AdvfoolError: a mean is wanted, and there are fewer than two interpreters to average.
+    """
+    trainable = {name: each for name, each in interpreters.items() if _is_trainable(each)}
+    added: list[Interpreter] = []
+    if "aggregate" in defences:
+        if len(trainable) < 2:
+            raise AdvfoolError(
+                "defences=[aggregate] is the mean of the audited interpreters: expected at least two that can be "
+                f"trained through, got {', '.join(trainable) or 'none'}. Give more: interpreters=[gradcam,lrp_t]."
+            )
+        added.append(Aggregate(list(trainable.values()), name=f"mean({'+'.join(trainable)})"))
+    for name, each in trainable.items():
+        if "smoothgrad" in defences and not isinstance(each, SmoothGrad):
+            added.append(SmoothGrad(each, samples=SAMPLES, name=f"smoothgrad({name})"))
+        if "softplus" in defences and each.walk is None:
+            added.append(Softplus(each, name=f"softplus({name})"))
+    return dict(interpreters) | {each.name: each for each in added if each.name not in interpreters}
+
+
+def with_defences(setup: Setup, defences: Sequence[Defence]) -> Setup:
+    """Add the defended interpreters to a setup, each tried on two images before any long work.
+
+    Args:
+        setup: what is audited.
+        defences: see `defended`.
+
+    Raises:
+        AdvfoolError: an interpreter cannot explain the network, or there are too few to average.
+    """
+    interpreters = defended(setup.interpreters, defences)
+    data = setup.data.selection()
+    images = take(data, range(min(2, len(data)))).image
+    for name in interpreters.keys() - setup.interpreters.keys():
+        try:
+            interpreters[name].for_training()(setup.original, images, 0)
+        except AdvfoolError as error:
+            raise AdvfoolError(f"defences: {name}: {error}") from error
+    return replace(setup, interpreters=interpreters)
+
+
+def what_helps(
+    audit: Audit,
+    settings: AuditSettings,
+    foolings: Mapping[str, Fooling],
+    defences: Sequence[Defence],
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure on the test images what steps leave of the winning attacks.
+
+    An auditor takes these steps with the network alone and honest training images. They are not part of what is
+    attacked: an attacker who expects them may do better.
+
+    Args:
+        audit: its winning networks are treated.
+        settings: of the audit.
+        foolings: those of the suite, by name.
+        defences: those of maps are not measured here, but audited as interpreters.
+        progress: whether progress bars are shown.
+
+    Returns:
+        for audit.json the key `defences`: by interpreter and step the deceptive rate with its interval, the FSR and the
+        top-1 accuracy that the treated network has lost against the original one. A step that does not apply (batch
+        norm, of a network without it) is left out.
+    """
+    steps = [defence for defence in defences if defence in OF_NETWORKS]
+    found: dict[str, dict[str, Any]] = {}
+    for name, network in audit.networks.items():
+        fooling = foolings[audit.record["interpreters"][name]["attack"]]
+        interpreters = {name: audit.setup.interpreters[name]}
+        quiet = replace(audit.setup.settings, nulls=NullSettings(()))
+        own = replace(audit.setup, interpreters=interpreters, fooling=fooling, settings=quiet)
+        for step in steps:
+            treated = _treated(own, network, step, settings, progress)
+            if treated is None:
+                continue
+            log.info("%s: %s", name, step)
+            measured = measure_on_test(own, treated, settings, {})
+            kept = ("deceptive_rate", "ci95", "fsr", "top1_drop")
+            found.setdefault(name, {})[step] = {key: measured[key] for key in kept}
+    return {"defences": found} if steps else {}
+
+
+def _treated(setup: Setup, network: nn.Module, step: str, settings: AuditSettings, progress: bool) -> nn.Module | None:
+    """Copy a network and do to it what an auditor could; None where a step does not apply."""
+    network = network.cpu()
+    if step == "finetune":
+        loss = "cross_entropy" if setup.data.has_labels else "distillation"
+        honest = Honest(loss, RATE, settings.seed)
+        return honest.make(replace(setup, original=network), settings, {}, progress).network
+    if step == "noise":
+        with ExitStack() as stack:
+            return copied(stack.enter_context(parameter_noise(network, LEVEL, settings.seed)))
+    if not any(True for _ in batch_norms(network)):
+        return None
+    data = setup.data.plain_train()
+    chosen = some_of(len(data), IMAGES, settings.seed)
+    parts = (chosen[start : start + AT_A_TIME] for start in range(0, len(chosen), AT_A_TIME))
+    return re_estimated(network, (take(data, part).image for part in parts))
+
+
+def _is_trainable(interpreter: Interpreter) -> bool:
+    try:
+        interpreter.for_training()
+    except AdvfoolError:  # of another library
+        return False
+    return True
