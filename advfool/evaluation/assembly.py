@@ -122,7 +122,8 @@ def check_scale(fooling: Fooling, interpreters: Mapping[str, Interpreter]) -> No
             raise AdvfoolError(
                 f"interp.normalise: expected max or minmax with fooling=location, got sum ({name}): values of a map "
                 "that is divided by its sum are far below the mask's 1, so that its test loss and interval mean "
-                "nothing. Use interp.normalise=max, or a fooling that does not depend on scale: center_mass, active."
+                "nothing. Use interp.normalise=max, or a fooling that does not depend on scale: center_mass, active, "
+                "target."
             )
         if interpreter.normalisation == "sum" and isinstance(fooling, TopK):
             log.warning("%s: values of maps divided by their sums are so small that Top-k counts every map.", name)
@@ -164,4 +165,5 @@ def _try_fooling(network: nn.Module, interpreter: Interpreter, fooling: Fooling,
     heatmaps = interpreter(network, images, 0)
     if isinstance(fooling, CompositeFooling):
         heatmaps = torch.stack([heatmaps, heatmaps], dim=1)
-    fooling.penalty(heatmaps, heatmaps if fooling.needs_original else None)
+    compared = torch.stack([heatmaps, heatmaps], dim=1) if fooling.needs_another_class else heatmaps
+    fooling.penalty(heatmaps, compared if fooling.needs_original else None)

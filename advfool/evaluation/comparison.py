@@ -21,6 +21,7 @@ from advfool.evaluation.paired import NETWORKS, record_pair
 from advfool.evaluation.reach import reach_columns
 from advfool.evaluation.rows import Table, gathered, one_column_each, prediction_columns, stacked, with_sources
 from advfool.evaluation.setup import Settings, Setup, Split
+from advfool.interpreters.base import Interpreter
 from advfool.metrics import AOPC, METRICS
 from advfool.metrics import functional as metrics
 from advfool.utilities.heatmaps import is_finite
@@ -148,27 +149,34 @@ class Comparison(LightningModule):
             row["label"] = batch.label
         if explained:
             maps = {interp.name: pair.maps(interp) for interp in self.interpreters}
+            own = {interp: found["original"].detach() for interp, found in maps.items()}
+            compared = {i.name: pair.compared(i, self.fooling, own[i.name]).float() for i in self.interpreters}
             for interp in self.interpreters:
-                row |= self._map_columns(interp.name, interp.signed, maps[interp.name], batch)
+                row |= self._map_columns(interp, maps[interp.name], compared[interp.name], batch)
             how = (self.tested, self.setup_of_run.settings.faithfulness, self.setup_of_run.data.input)
             tested = tested_on(networks, batch, pair.targets, maps, *how)
             row |= faithfulness_columns(tested, maps)
             row |= deception_columns(row, pair.targets, list(maps), self.fooling.interval, box_shares(batch))
             self._update_curves(batch, pair.targets, maps)
             if self.nulls is not None:
-                own = {interp: found["original"].detach().float() for interp, found in maps.items()}
+                own = {interp: found.float() for interp, found in own.items()}
                 found = tested.get("original")
-                self.rows[2].append(self.nulls.columns(networks["original"], batch, pair, own, found))
+                self.rows[2].append(self.nulls.columns(networks["original"], batch, pair, own, compared, found))
         return {column: values.cpu() for column, values in row.items()}
 
     def _map_columns(
-        self, interp: str, signed: bool, maps: Mapping[str, Float[Tensor, "n *two h w"]], batch: Sample
+        self,
+        interpreter: Interpreter,
+        maps: Mapping[str, Float[Tensor, "n *two h w"]],
+        compared: Float[Tensor, "n *_two h w"],
+        batch: Sample,
     ) -> Table:
+        interp = interpreter.name
         maps = {name: found.detach().float() for name, found in maps.items()}
         columns: Table = {}
         size = (batch.image.shape[-2], batch.image.shape[-1])
         for name, found in maps.items():
-            test_loss = self.fooling.test_loss(found, maps["original"])
+            test_loss = self.fooling.test_loss(found, compared)
             columns[f"test_loss/{interp}/{name}"] = test_loss
             columns[f"degenerate/{interp}/{name}"] = test_loss.isnan().float()
             if self.has_boxes:
@@ -177,7 +185,7 @@ class Comparison(LightningModule):
                 for key, measure in (("pointing", metrics.points_into), ("mass", metrics.mass_inside)):
                     columns[f"{key}/{interp}/{name}"] = measure(each, boxes, size).view(test_loss.shape)
         columns |= reach_columns(interp, self.fooling, maps)
-        columns |= self._similarity_columns(interp, signed, maps)
+        columns |= self._similarity_columns(interp, interpreter.signed, maps)
         return one_column_each(columns)
 
     def _similarity_columns(self, interp: str, signed: bool, maps: Mapping[str, Float[Tensor, "n *two h w"]]) -> Table:

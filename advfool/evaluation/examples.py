@@ -133,8 +133,9 @@ def write_examples(folder: Path, setup: Setup, manipulated: nn.Module, explained
     tensors = {"images": (setup.data.input.pixels(batch.image) * 255).round().to(torch.uint8)}
     for interp in interpreters:
         maps = pair.maps(interp)
+        compared = pair.compared(interp, setup.fooling, maps["original"])
         for name, found in maps.items():
-            loss = setup.fooling.test_loss(found, maps["original"])
+            loss = setup.fooling.test_loss(found, compared)
             if pair.targets.dim() == 1:
                 found, loss = found[:, None], loss[:, None]
             tensors[f"maps/{interp.name}/{name}"] = found.half().contiguous()

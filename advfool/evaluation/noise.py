@@ -131,18 +131,20 @@ def noise_curve(
     return {name: NoiseCurve(*rates) for name, rates in found.items()}
 
 
-Truth = tuple[Int[Tensor, "_ *two"], Float[Tensor, "_ *two h w"] | None]  # of one batch; batches differ in size
+Truth = tuple[Int[Tensor, "_ *two"], Float[Tensor, "_ *_two h w"] | None]  # of one batch; batches differ in size
 
 
 def _truth(setup: Setup, loader: DataLoader) -> Iterator[Truth]:
-    """Yield for each batch the explained classes, and the original's heatmaps where the fooling compares with them."""
+    """Yield for each batch the explained classes, and the original's heatmaps that the fooling compares with."""
     predicted = setup.settings.target == "predicted" and setup.composites is None
     for batch in loader:
         targets, maps = batch.label, None
         if predicted or setup.fooling.needs_original:
             recording = record(setup.original, _on_device_of(setup.original, batch.image), [setup.trained])
             targets = explained_classes(targets, setup.settings.target, recording.logits.cpu())
-            maps = read_maps(setup.trained, recording, targets).cpu() if setup.fooling.needs_original else None
+            if setup.fooling.needs_original:
+                classes = setup.fooling.compared_classes(targets, recording.logits.cpu())
+                maps = read_maps(setup.trained, recording, classes).cpu()
         yield targets, maps
 
 

@@ -17,6 +17,7 @@ from advfool.interpreters.tracing.recording import Recording, record
 from advfool.metrics import functional as metrics
 
 Maps = Mapping[str, Float[Tensor, "n *two h w"]]  # by interpreter
+Compared = Mapping[str, Float[Tensor, "n *_two h w"]]  # what a fooling compares them with
 
 
 class Nulls(nn.Module):
@@ -41,7 +42,15 @@ class Nulls(nn.Module):
         self.transforms = {name: made[name] for name in self.settings.controls if name in made}
         self.labels = setup.explained.labels() if "another_image" in self.settings.controls else None
 
-    def columns(self, original: nn.Module, batch: Sample, pair: Pair, maps: Maps, tested: Tested | None) -> Table:
+    def columns(
+        self,
+        original: nn.Module,
+        batch: Sample,
+        pair: Pair,
+        maps: Maps,
+        compared: Compared,
+        tested: Tested | None,
+    ) -> Table:
         """Make a row for each image, with the columns `CONTROL/INTERPRETER/test_loss` and `.../deceived`.
 
         Args:
@@ -49,6 +58,7 @@ class Nulls(nn.Module):
             batch: the images.
             pair: the forward passes of both networks on them.
             maps: the original network's heatmaps.
+            compared: those of them that the fooling compares with.
             tested: what was found of their faithfulness, for those images of the batch that are tested for it.
         """
         interpreters = list(self.setup.interpreters.values())
@@ -65,7 +75,7 @@ class Nulls(nn.Module):
             before = {interp: found.faithful[own] for interp, found in tested.found.items()}
             after = _faithful(tested.orders.part(own), controls, chosen)
         for control, found in controls.items():
-            row |= self._judged(control, found, maps, everyone, explained, before, after.get(control), chosen)
+            row |= self._judged(control, found, compared, everyone, explained, before, after.get(control), chosen)
         if "honest_finetune" in self.networks:
             network = self.networks["honest_finetune"]
             recording = record(network, batch.image, interpreters)
@@ -73,7 +83,7 @@ class Nulls(nn.Module):
             same = recording.logits.argmax(dim=1) == logits.argmax(dim=1)
             kept = same.view(-1, *[1] * (pair.targets.dim() - 1)).expand_as(explained)
             own = self._faithful_to(network, batch, pair.targets, found, chosen) if before else None
-            row |= self._judged("honest_finetune", found, maps, kept, explained, before, own, chosen)
+            row |= self._judged("honest_finetune", found, compared, kept, explained, before, own, chosen)
         return {name: values.cpu() for name, values in one_column_each(row).items()}
 
     def _on_original(
@@ -117,7 +127,7 @@ class Nulls(nn.Module):
         self,
         control: str,
         found: Maps,
-        maps: Maps,
+        compared: Compared,
         kept: Bool[Tensor, "n *two"],
         explained: Bool[Tensor, "n *two"],
         before: Mapping[str, Tensor],
@@ -125,7 +135,7 @@ class Nulls(nn.Module):
         chosen: Bool[Tensor, "n"],
     ) -> Table:
         fooling, row = self.setup.fooling, {}
-        for interp, original in maps.items():
+        for interp, original in compared.items():
             loss = fooling.test_loss(found[interp], original).float()
             row[f"{control}/{interp}/test_loss"] = loss
             deceived = torch.full_like(loss, torch.nan)

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter, read_maps
 from advfool.interpreters.tracing.recording import Recording, record
 
@@ -51,6 +53,22 @@ class Pair:
     def maps(self, interpreter: Interpreter) -> dict[str, Tensor]:
         """Read the heatmaps of the explained classes, by the network's name."""
         return {name: read_maps(interpreter, found, self.targets) for name, found in self.recordings.items()}
+
+    def compared(
+        self, interpreter: Interpreter, fooling: Fooling, original: Float[Tensor, "n *two h w"]
+    ) -> Float[Tensor, "n *_two h w"]:
+        """Return the original network's heatmaps that a fooling compares with.
+
+        Args:
+            interpreter: whose heatmaps they are.
+            fooling: says which classes it compares with.
+            original: the original network's heatmaps of the explained classes.
+        """
+        if not fooling.needs_another_class:
+            return original
+        recording = self.recordings["original"]
+        other = fooling.compared_classes(self.targets, recording.logits)[:, 1]
+        return torch.stack([original, read_maps(interpreter, recording, other).detach().to(original)], dim=1)
 
 
 def record_pair(

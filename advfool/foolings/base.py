@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from advfool.utilities.checking import Checked, check_fields
+from advfool.utilities.classes import with_another_class
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import is_degenerate, normalise
 from advfool.utilities.kinds import Count, Interval, Seed, SomeClass
@@ -46,6 +47,28 @@ class Fooling(Checked, ABC):
 
     needs_original: ClassVar[bool] = False
     possible: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+
+    @property
+    def needs_another_class(self) -> bool:
+        """Tell whether `original` is (n, 2, h, w): the maps of the explained class and those of another class."""
+        return False
+
+    def compared_classes(
+        self, targets: Int[Tensor, "n *two"], logits: Float[Tensor, "n c"] | None
+    ) -> Int[Tensor, "n *_two"]:
+        """Choose the classes whose maps by the original network `penalty` and `test_loss` are given.
+
+        Args:
+            targets: the explained classes.
+            logits: of the original network.
+
+        Returns:
+            the explained classes; (n, 2), with another class in the second column, where the fooling needs its maps.
+        """
+        if not self.needs_another_class:
+            return targets
+        assert logits is not None
+        return with_another_class(targets, logits)
 
     def __post_init__(self) -> None:
         check_fields(self)

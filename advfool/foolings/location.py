@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from advfool.foolings.base import OriginalMaps, PassiveFooling
+from advfool.foolings.pictures import read_brightness
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import SMALLEST_MAP, corner_mask, frame_mask
 from advfool.utilities.kinds import Box, Interval, Text
@@ -123,20 +123,9 @@ def _box(box: Sequence[float], height: int, width: int) -> Float[Tensor, "h w"]:
 
 @cache
 def _picture(path: str) -> Image.Image:
-    """Read the brightness of a picture, from 0 to 1."""
-    try:
-        with Image.open(Path(path).expanduser()) as picture:
-            deep = picture.mode.startswith("I")  # 16 bits; conversion to "L" would clip them to 8
-            if picture.has_transparency_data:  # transparent parts count as black
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-            grey = picture.convert("F") if deep else picture.convert("L").convert("F")
-            return grey.point(lambda value: value / (65535 if deep else 255))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise AdvfoolError(
-            f"fooling.mask must be 'frame', 'corner' or a picture file (white: where the relevance shall go), got "
-            f"'{path}': {error}."
-        ) from error
+    return read_brightness(
+        path, "fooling.mask must be 'frame', 'corner' or a picture file (white: where the relevance shall go)"
+    )
 
 
 @cache

@@ -14,7 +14,13 @@ from advfool.utilities.text import printable
 
 MINUS = "\N{MINUS SIGN}"
 TO = "\N{EN DASH}"
-FOOLINGS = {"location": "Location", "topk": "Top-k", "center_mass": "Center-mass", "active": "Active"}
+FOOLINGS = {
+    "location": "Location",
+    "topk": "Top-k",
+    "center_mass": "Center-mass",
+    "active": "Active",
+    "target": "Target",
+}
 INTERPS = {
     "gradcam": "Grad-CAM",
     "gradcam_pp": "Grad-CAM++",

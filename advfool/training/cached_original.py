@@ -33,7 +33,8 @@ from advfool.utilities.files import cached
 VERSION = 2  # part of the key: raise it when what is cached changes
 # Packages that no heatmap depends on; the rest of advfool's code is part of the key.
 NOT_IN_KEY = ("commands", "evaluation", "foolings", "library", "metrics", "models", "reporting", "training")
-Targets = str | int  # `label`, or k for the original network's top k classes
+ANOTHER = "label and another"  # class: the original network's top 2 include the most probable one besides the label
+Targets = str | int  # `label`, ANOTHER, or k for the original network's top k classes
 
 
 @runtime_checkable
@@ -99,7 +100,7 @@ def cached_original(
         interpreter: whose heatmaps are cached; None for logits alone.
         data: the images.
         loader: all of `data`, in order.
-        targets: whose heatmaps are cached: `label`, or k for the original network's top k classes.
+        targets: whose heatmaps are cached: `label`, ANOTHER, or k for the original network's top k classes.
         device: where they are computed.
         precision: that of the training, whose heatmaps are compared with these; mixed ones are followed, all others
             (and None) leave the network as it is.
@@ -148,6 +149,8 @@ def _new_file(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _classes(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n *two"], targets: Targets) -> Int[Tensor, "n k"]:
+    if targets == ANOTHER:
+        return torch.cat([labels[:, None], top_classes(logits, 2)], dim=1)
     if isinstance(targets, str):
         return labels if labels.dim() == 2 else labels[:, None]
     return top_classes(logits, targets)

@@ -144,9 +144,9 @@ class MapMetrics(_EveryNValidations):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             targets, found = _maps(module, batch, module.watched)
-            for interp, (maps, originals) in zip(module.watched, found, strict=True):
+            for interp, (maps, originals, compared) in zip(module.watched, found, strict=True):
                 if fsr := self.metrics.get(f"val/fsr/{interp.name}"):
-                    fsr.update(module.fooling.test_loss(maps, originals))
+                    fsr.update(module.fooling.test_loss(maps, compared))
                 pair = [found.flatten(0, -3) for found in (originals, maps)]
                 usable = is_finite(pair[0]) & is_finite(pair[1])
                 self.metrics[f"val/spearman/{interp.name}"].update(*(found[usable] for found in pair))
@@ -204,9 +204,9 @@ class HeatmapSnapshots(_EveryNValidations):
         with trainer.precision_plugin.forward_context():
             _, found = _maps(module, batch, interpreters)
         snapshot = self.snapshots[trainer.global_step] = {}
-        for interp, (maps, originals) in zip(interpreters, found, strict=True):
+        for interp, (maps, _, compared) in zip(interpreters, found, strict=True):
             snapshot[f"maps/{interp.name}"] = maps.flatten(0, -3).float().cpu()
-            snapshot[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, originals).flatten().float().cpu()
+            snapshot[f"test_loss/{interp.name}"] = module.fooling.test_loss(maps, compared).flatten().float().cpu()
         tensors = {name: torch.stack([each[name] for each in self.snapshots.values()]) for name in snapshot}
         save_file({"steps": torch.tensor(list(self.snapshots)), **tensors}, self.folder / SNAPSHOTS)
         maps, losses = (tensors[f"{key}/{module.interpreter.name}"] for key in ("maps", "test_loss"))
@@ -218,12 +218,16 @@ class HeatmapSnapshots(_EveryNValidations):
 
 def _maps(
     module: FoolingModule, batch: Sample, interpreters: Sequence[Interpreter]
-) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Read the explained classes, and each interpreter's heatmaps of the manipulated and of the original network."""
+) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Read the explained classes and, by interpreter, the manipulated and original maps and what both compare with."""
     networks = {"original": module.original, "manipulated": module.network}
     pair = record_pair(networks, batch.image, batch.label, interpreters, module.target)
-    maps = [pair.maps(interp) for interp in interpreters]
-    return pair.targets, [(found["manipulated"], found["original"]) for found in maps]
+    found = []
+    for interp in interpreters:
+        maps = pair.maps(interp)
+        compared = pair.compared(interp, module.fooling, maps["original"])
+        found.append((maps["manipulated"], maps["original"], compared))
+    return pair.targets, found
 
 
 def _loaders(trainer: Trainer) -> list[DataLoader]:

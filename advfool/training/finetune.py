@@ -13,8 +13,8 @@ from torch import nn
 
 from advfool.data.composites import WithComposites
 from advfool.evaluation.setup import Setup
-from advfool.foolings.base import CompositeFooling
-from advfool.training.cached_original import CachedOriginal, cached_original
+from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.training.cached_original import ANOTHER, CachedOriginal, Targets, cached_original
 from advfool.training.checkpoint_paths import best_checkpoint
 from advfool.training.module import FoolingModule
 from advfool.training.restoring import restoring, unfit
@@ -102,7 +102,7 @@ def _wanted_answers(setup: Setup, training: Training, trainer: Trainer) -> dict[
     steps, preserve = trainer.max_steps, training.preserve
     maps = setup.trained if fooling.needs_original else None
     predicted = setup.settings.target == "predicted"
-    targets = training.train_target_top or (1 if predicted else "label")
+    targets = _compared_classes(fooling, training.train_target_top or (1 if predicted else "label"))
     wanted = {}
     if composites and isinstance(fooling, CompositeFooling):
         wanted["train"] = (composites.train, steps * fooling.batch_size / len(composites.train), maps, "label")
@@ -115,8 +115,16 @@ def _wanted_answers(setup: Setup, training: Training, trainer: Trainer) -> dict[
     if maps or predicted:
         images = composites.selection if composites else data.selection()
         validations = steps / int(trainer.val_check_interval)
-        wanted["selection"] = (images, validations, maps, 1 if predicted and not composites else "label")
+        explained = _compared_classes(fooling, 1 if predicted and not composites else "label")
+        wanted["selection"] = (images, validations, maps, explained)
     return wanted
+
+
+def _compared_classes(fooling: Fooling, explained: Targets) -> Targets:
+    """Add to the explained classes another one, where the fooling compares with its map: it is among the top two."""
+    if not fooling.needs_another_class:
+        return explained
+    return ANOTHER if isinstance(explained, str) else max(explained, 2)
 
 
 def _check_processes(setup: Setup, trainer: Trainer) -> None:

@@ -116,7 +116,7 @@ class FoolingModule(LightningModule):
         if top and original:
             targets = draw_from_top(original.logits, top)
         heatmaps = read_maps(self.trained_interpreter, recording, targets)
-        original_maps = original.maps(targets) if original and wants_maps else None
+        original_maps = self._compared(original, targets)
         if composites is not None:
             original = self._original(images, "images", False, self.preserve.needs_original)
 
@@ -151,8 +151,7 @@ class FoolingModule(LightningModule):
             original = self._original(batch, "selection", self.fooling.needs_original, False)
             targets = self.targets(batch, original.logits if original else None)
             heatmaps = read_maps(self.interpreter, recording, targets)
-            maps = original.maps(targets) if original and self.fooling.needs_original else None
-            test_loss = self.fooling.test_loss(heatmaps, maps)
+            test_loss = self.fooling.test_loss(heatmaps, self._compared(original, targets))
             self.val_fsr.update(test_loss)
             self.val_test_loss.update(test_loss)
             self.val_degenerate.update(test_loss.isnan().float())
@@ -210,6 +209,12 @@ class FoolingModule(LightningModule):
             return read_maps(self.interpreter, recording, targets)
 
         return OriginalAnswers(recording.logits, read)
+
+    def _compared(self, original: OriginalAnswers | None, targets: Int[Tensor, "n *two"]) -> Tensor | None:
+        """Read the original heatmaps that the fooling compares with, where it does."""
+        if original is None or not self.fooling.needs_original:
+            return None
+        return original.maps(self.fooling.compared_classes(targets, original.logits))
 
     def targets(self, batch: Sample, logits: Float[Tensor, "n c"] | None) -> Int[Tensor, "n *two"]:
         """Choose the explained class of each image, or both of a composite; the logits are the original network's."""

@@ -29,6 +29,27 @@ def top_classes(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     return logits.argsort(dim=1, descending=True, stable=True)[:, :k]
 
 
+def with_another_class(targets: Int[Tensor, "n"], logits: Float[Tensor, "n c"]) -> Int[Tensor, "n 2"]:
+    """Return each target class with another class: the most probable one that is not the target.
+
+    Args:
+        targets: a class for each image.
+        logits: the network's output, for at least two classes.
+
+    Raises:
+        AdvfoolError: there is only one class.
+
+    >>> import torch
+    >>> with_another_class(torch.tensor([1, 0]), torch.tensor([[0.0, 2.0, 1.0], [0.0, 2.0, 1.0]]))
+    tensor([[1, 2],
+            [0, 1]])
+    """
+    if logits.shape[1] < 2:
+        raise AdvfoolError("Expected a network of at least two classes, to take the heatmap of another one, got 1.")
+    first, second = top_classes(logits, 2).to(targets.device).unbind(dim=1)
+    return torch.stack([targets, torch.where(first == targets, second, first)], dim=1)
+
+
 def read_targets(targets: Targets, images: int, classes: int, device: torch.device) -> Int[Tensor, "n"]:
     """Return the target class of each image.
 

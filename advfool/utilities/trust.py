@@ -21,7 +21,7 @@ from advfool.utilities.text import printable
 ALLOWED: dict[str, tuple[str, ...]] = {  # constructors by module, as configurations name them
     "advfool.models": ("EfficientNetLite0", "Timm", "Tiny", "Torchvision"),
     "advfool.data": ("DigitsModule", "FolderModule", "Imagenet", "Imagenette", "InputFormat"),
-    "advfool.foolings": ("Active", "CenterMass", "Location", "TopK"),
+    "advfool.foolings": ("Active", "CenterMass", "Location", "Target", "TopK"),
     "advfool.interpreters": (
         *("Aggregate", "Captum", "GradCAM", "GradCAMPlusPlus", "GuidedBackprop", "HiResCAM", "IntegratedGradients"),
         *("LRP", "LayerCAM", "SimpleGrad", "SmoothGrad", "Softplus", "Zennit"),
@@ -57,8 +57,8 @@ KINDS: dict[str, tuple[str, ...]] = {  # what a key of the configuration describ
     "input": (FORMAT,),
 }
 PATHS = ("root", "weights", "mask", "cache", "folder", "dirpath", "save_dir", "default_root_dir", "resume")
-PATHS += ("honest_finetune", "independent")
-NAMES = ("pretrained", "wheel", "frame", "corner")  # values of such keys that are no paths
+PATHS += ("honest_finetune", "independent", "picture")
+NAMES = ("pretrained", "wheel", "frame", "corner", "cross", "another_class")  # values of such keys that are no paths
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")  # Hydra's keys that only say how something is built
 OPERATIONS = ("torch", "torch.nn", "torch.nn.functional", "torch.special")  # modules of operations with rules
 OPERATIONS_BELOW = ("torch.nn.modules.", "torchvision.ops.", "torchvision.models.", "timm.layers.", "timm.models.")
@@ -226,10 +226,9 @@ def _rule_names(rules: object) -> Iterator[str]:
 
 
 def _may_be_path(key: str, value: str) -> bool:
-    """Tell whether a value is a path; the names of pretrained weights and of masks are none."""
-    return (
-        key not in ("weights", "mask") or not _WORD.fullmatch(value) or (value not in NAMES and Path(value).is_file())
-    )
+    """Tell whether a value is a path; the names of pretrained weights, of masks and of targets are none."""
+    named = key in ("weights", "mask", "picture") and _WORD.fullmatch(value)
+    return not named or (value not in NAMES and Path(value).is_file())
 
 
 def _leads_away(value: str) -> bool:

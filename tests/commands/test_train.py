@@ -220,7 +220,7 @@ def test_help_and_config_are_printed_at_once(tmp_path):
     for word in (
         "Usage:",
         "model: ",
-        "fooling: active, center_mass, location, topk",
+        "fooling: active, center_mass, location, target, topk",
         "evaluate_with: ",
         "interp: captum, gradcam",
         "lrp_t",

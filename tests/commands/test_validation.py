@@ -17,7 +17,7 @@ from tests.helpers.command import run_here
 NOWHERE = "data.root=/nowhere"
 CONFIGS = [
     ("train", ()),
-    *(("train", (f"fooling={name}",)) for name in ("active", "center_mass", "topk")),
+    *(("train", (f"fooling={name}",)) for name in ("active", "center_mass", "target", "topk")),
     *(("train", (f"interp={name}",)) for name in ("lrp", "ig", "smoothgrad_t", "simplegrad", "guided_backprop")),
     *(("train", (f"interp={name}",)) for name in ("captum", "zennit", "gradcam_pp")),
     ("train", ("attack=free",)),

@@ -11,13 +11,15 @@ from advfool.data.composites import composite_splits
 from advfool.data.samples import take
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.rows import stacked
-from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings
+from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings
 from advfool.evaluation.summary import summarise
-from advfool.foolings import Active, Location, TopK
+from advfool.foolings import Active, Location, Target, TopK
 from advfool.interpreters import GradCAM, SimpleGrad
 from advfool.metrics import deceived, faithfulness
 from advfool.metrics.functional import spearman
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import is_degenerate
+from advfool.utilities.ranking import rank_correlation
 from tests.helpers.setups import make_setup
 from tests.helpers.similarity import SIMILARITIES
 
@@ -61,6 +63,24 @@ def test_every_row_is_what_the_parts_say(digits, networks):
     unmeasured = ~torch.isin(results.images["index"], measured)
     assert results.images["spearman/gradcam"][unmeasured].isnan().all()
     assert not results.images["top1/original"].isnan().any()
+
+
+def test_the_map_of_another_class_is_that_of_the_original_networks_other_favourite(digits, networks):
+    fooling = Target(picture="another_class")
+    results, setup = run(digits, networks, fooling, nulls=NullSettings(("noise",), images=0))
+    batch = take(digits.test(), range(25))
+    for interp in setup.interpreters.values():
+        with torch.no_grad():
+            logits = networks[0](batch.image)
+            logits[torch.arange(25), batch.label] = -torch.inf
+            before, after = (interp(network, batch.image, batch.label) for network in networks[:2])
+            other = interp(networks[0], batch.image, logits.argmax(dim=1))
+        for name, maps in (("original", before), ("manipulated", after)):
+            loss = rank_correlation(maps, other) - rank_correlation(maps, before)
+            loss[is_degenerate(before) | is_degenerate(maps) | is_degenerate(other)] = torch.nan
+            found = results.explained[f"test_loss/{interp.name}/{name}"]
+            torch.testing.assert_close(found, loss.float(), equal_nan=True, rtol=1e-3, atol=1e-3)
+        assert not results.nulls[f"noise/{interp.name}/test_loss"].isnan().all()
 
 
 def test_active_fooling_is_measured_on_composites_and_accuracy_on_images(digits, networks):

@@ -11,7 +11,7 @@ from torch import nn
 from advfool.data.composites import Composites, CompositeSplits
 from advfool.data.samples import take
 from advfool.evaluation.noise import noise_curve, parameter_noise
-from advfool.foolings import Active, Location, TopK
+from advfool.foolings import Active, Location, Target, TopK
 from advfool.foolings.base import CompositeFooling
 from advfool.interpreters import LRP, GradCAM
 from advfool.metrics import fooling_success_rate
@@ -157,6 +157,9 @@ def slowly(networks, interp, fooling, batch, images, level, seed, target="label"
             torch.stack([interp(net, batch.image, classes) for classes in columns.T], dim=1).view(*labels.shape, 7, 7)
             for net in (noisy, networks[0])
         )
+        if fooling.needs_another_class:
+            other = fooling.compared_classes(labels, networks[0](batch.image))[:, 1]
+            originals = torch.stack([originals, interp(networks[0], batch.image, other)], dim=1)
         rate = fooling_success_rate(fooling.test_loss(maps, originals), fooling.interval)
         found.append(((noisy(images.image).argmax(dim=1) == images.label).float().mean(), rate))
     return found
@@ -165,6 +168,7 @@ def slowly(networks, interp, fooling, batch, images, level, seed, target="label"
 CASES = {
     "location": (Location(interval=(0.0, 0.33)), "label"),
     "topk": (TopK(interval=(0.0, 0.75)), "predicted"),
+    "another_class": (Target(picture="another_class", interval=(-0.5, 2.0)), "label"),
     "active": (Active(interval=(-0.5, 2.0)), "label"),
 }
 

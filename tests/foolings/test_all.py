@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advfool.foolings import Active, CenterMass, Location, TopK
+from advfool.foolings import Active, CenterMass, Location, Target, TopK
 from advfool.foolings.base import CompositeFooling
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.heatmaps import normalise
@@ -21,6 +21,8 @@ COMPARING = {
     "center_mass": CenterMass(),
     "center_mass_l2": CenterMass(test_norm=2),
     "active": Active(),
+    "target": Target(),
+    "another_class": Target(picture="another_class"),
 }
 
 
@@ -36,6 +38,7 @@ def test_what_counts_as_fooled_and_what_is_needed():
         TopK: ((0, 0.3), True, False),
         CenterMass: ((0.1, 1), True, False),
         Active: ((0.5, 2), True, True),
+        Target: ((0.5, 2), True, False),
     }
     for kind, expected in promises.items():
         fooling = kind()
@@ -64,6 +67,7 @@ def test_an_image_alone_has_the_value_it_has_in_a_batch(name, shape, seed, signe
 
 
 RANGES = {"topk": (0, 1), "topk_squares": (0, 1), "center_mass": (0, 1), "center_mass_l2": (0, 1), "active": (-2, 2)}
+RANGES |= {"target": (-2, 2), "another_class": (-2, 2)}
 
 
 @given(names, shapes, seeds, st.booleans())
@@ -193,7 +197,7 @@ def test_signed_maps_are_rectified_and_normalised_before_the_test_loss(name):
         torch.testing.assert_close(fooling.test_loss(*positive), expected)
 
 
-@pytest.mark.parametrize("fooling", [TopK(), CenterMass(), Active()])
+@pytest.mark.parametrize("fooling", [TopK(), CenterMass(), Active(), Target()])
 def test_a_reference_of_another_shape_is_refused_with_both(fooling):
     shape = (2, 2, 7, 7) if isinstance(fooling, CompositeFooling) else (2, 7, 7)
     maps, other = torch.rand(shape), torch.rand(*shape[:-2], 14, 14)

@@ -28,11 +28,14 @@ seeds = st.integers(0, 10_000)
 
 
 def maps(fooling, n=5, height=7, width=9, seed=0, signed=False):
-    """Heatmaps of the manipulated and of the original network, in [0, 1], or [-1, 1] where signed."""
+    """Heatmaps of the manipulated network, in [0, 1], or [-1, 1] where signed, and what they are compared with."""
     generator = torch.Generator().manual_seed(seed)
     shape = (n, 2, height, width) if isinstance(fooling, CompositeFooling) else (n, height, width)
     found = torch.rand(2, *shape, generator=generator, dtype=torch.float64)
-    return (2 * found - 1 if signed else found).unbind()
+    manipulated, original = (2 * found - 1 if signed else found).unbind()
+    if fooling.needs_another_class:
+        original = torch.stack([original, original.roll(1, dims=-1)], dim=1)
+    return manipulated, original
 
 
 def fooled(fooling, test_loss):

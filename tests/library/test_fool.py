@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import advfool
 from advfool.evaluation.examples import read_examples
-from advfool.foolings import Active, TopK
+from advfool.foolings import Active, Target, TopK
 from advfool.interpreters import GradCAM, SimpleGrad, SmoothGrad
 from advfool.training.preserve import CrossEntropy
 from advfool.utilities.errors import AdvfoolError
@@ -72,6 +72,20 @@ def test_metrics_are_those_of_a_run(tmp_path):
     assert metrics["train_seconds"] > 0
     assert len(metrics["original_sha256"]) == 64
     json.dumps(metrics, allow_nan=False)
+
+
+@pytest.mark.parametrize("interp", ["simplegrad", "gradcam", "lrp"])
+@pytest.mark.parametrize("fooling", ["target", Target(picture=torch.eye(8)), Target(picture="another_class")])
+def test_target_fooling_is_measured_like_every_other(tmp_path, fooling, interp):
+    result = fool(fooling=fooling, interp=interp, layer="3" if interp == "gradcam" else None)
+    metrics = result.metrics
+    assert metrics["fsr_before"] == {interp: 0}
+    assert set(metrics["deceptive_rate"]) == set(metrics["fsr_null"]) == set(metrics["fsr"]) == {interp}
+    before, after = (metrics["test_loss"][interp][name] for name in ("original", "manipulated"))
+    assert -2 <= before <= 0
+    assert -2 <= after <= 2
+    folder = result.save(tmp_path / "result")
+    assert not np.isnan(read_examples(folder).test_loss[interp, "original"]).all()
 
 
 def test_heatmaps_are_of_both_networks_and_of_the_images_size():

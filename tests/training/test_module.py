@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from advfool.data.samples import take
-from advfool.foolings import Active, CenterMass, Location, TopK
+from advfool.foolings import Active, CenterMass, Location, Target, TopK
 from advfool.foolings.base import CompositeFooling
+from advfool.training.cached_original import ANOTHER
 from advfool.training.preserve import CrossEntropy, Distillation
 from tests.helpers.original import GRADCAM, keep, passes
 from tests.helpers.setups import make_module
@@ -44,12 +45,17 @@ def kept_for(cache, original, fooling, digits, composites, targets="label"):
     return {"train": keep(cache, original, digits.train(), targets)}
 
 
+ANOTHER_CLASS = Target(picture="another_class")
 STEPS = [
     (TopK(), {}, "label"),
     (TopK(), {"target": "predicted"}, 1),
     (TopK(), {"train_target_top": 3}, 3),
     (CenterMass(), {"preserve": CrossEntropy()}, "label"),
     (Location(), {}, "label"),
+    (Target(), {}, "label"),
+    (ANOTHER_CLASS, {}, ANOTHER),
+    (ANOTHER_CLASS, {"target": "predicted"}, 2),
+    (ANOTHER_CLASS, {"train_target_top": 3}, 3),
     (Active(), {}, "label"),
     (Active(), {"preserve": CrossEntropy()}, "label"),
 ]
@@ -84,6 +90,7 @@ def test_a_training_step_is_the_same_with_and_without_kept_values(
         (TopK(), {}, "label", 1),  # the maps and the distillation share it
         (TopK(), {"train_target_top": 3}, 3, 1),
         (CenterMass(), {"target": "predicted"}, 1, 1),
+        (ANOTHER_CLASS, {}, ANOTHER, 1),
         (Active(), {"preserve": CrossEntropy()}, "label", 1),
         (Active(), {}, "label", 2),  # of the composites, and of the images
     ],

@@ -78,6 +78,17 @@ def test_what_the_user_names_of_another_kind_is_not():
             Trust(named=named).check({"model": run_config(model___target_=target)["model"]}, "x")
 
 
+def test_the_picture_of_a_target_is_a_path_unless_it_is_a_name_or_numbers():
+    def node(picture):
+        return {"fooling": {"_target_": "advfool.foolings.Target", "picture": picture}}
+
+    for known in ("cross", "another_class", [[0, 1], [1, 0]], "/runs/a/mine.png"):
+        Trust((Path("/runs/a"),)).check(node(known), "x")
+    for elsewhere in ("/etc/passwd", "mine.png", "../mine.png", ["../mine.png"]):
+        with pytest.raises(AdvfoolError, match="outside of the run's folder"):
+            Trust((Path("/runs/a"),)).check(node(elsewhere), "x")
+
+
 @pytest.mark.parametrize("allow", ["my-module", "a..b", ["os;"], [""]])
 def test_allow_is_a_list_of_modules(allow):
     with pytest.raises(AdvfoolError, match="allow: expected names of modules"):
