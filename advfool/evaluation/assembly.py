@@ -28,7 +28,7 @@ def assemble(
     interpreters: Mapping[str, Interpreter],
     fooling: Fooling,
     settings: Settings,
-    trains: bool = True,
+    trains: int = 1,
     optional: bool = False,
     model: str = "model",
     target_layer: str | None = None,
@@ -38,10 +38,10 @@ def assemble(
     Args:
         data: the images, in three splits.
         original: the network before the fooling, in eval mode, which takes the images of the data.
-        interpreters: those to evaluate with, by name; the one to train with comes first.
+        interpreters: those to evaluate with, by name; those to train with come first.
         fooling: an active one without classes takes the data's pair.
         settings: how the networks are compared.
-        trains: whether the first interpreter is trained with.
+        trains: so many of the first interpreters are trained with, all at once.
         optional: whether an interpreter that is only evaluated with, and cannot explain the network, is left out with
             a warning; otherwise it is an error.
         model: the network's name in tables.
@@ -58,7 +58,7 @@ def assemble(
     check_scale(fooling, interpreters)
     found: dict[str, Interpreter] = {}
     for name, interpreter in interpreters.items():
-        trained = trains and not found
+        trained = len(found) < trains
         try:
             _try_fooling(original, interpreter.for_training() if trained else interpreter, fooling, data)
         except AdvfoolError as error:
@@ -77,7 +77,8 @@ def assemble(
     settings.aopc.check(image.shape[-2:], list(found))
     settings.faithfulness.check(image.shape[-2:])
     digest = weights_digest(original)
-    return Setup(data, original, found, fooling, settings, composites, model, target_layer, digest)
+    together = max(1, int(trains))
+    return Setup(data, original, found, fooling, settings, composites, model, target_layer, digest, together=together)
 
 
 def with_controls(setup: Setup, networks: Mapping[str, nn.Module]) -> Setup:

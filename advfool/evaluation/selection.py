@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from pytorch_lightning import Trainer
@@ -28,7 +29,7 @@ def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) ->
         trainer: runs the comparison.
 
     Returns:
-        the FSR and, where faithfulness is measured, the deceptive rate of the first interpreter (for active fooling of
+        the FSR and, where faithfulness is measured, the deceptive rate of each attacked one (for active fooling of
         both classes; None where no image has an honest explanation to lose), the top-1 accuracy of both networks and
         its drop, as fractions of 1, and the numbers of images.
     """
@@ -36,7 +37,7 @@ def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) ->
     own, results = compared_on_selection(setup, manipulated, trainer, images)
     top1 = {name: _mean(results.images[f"top1/{name}"]) for name in NETWORKS}
     return {
-        "fsr": {own.trained.name: _each_class(own, lambda *last: _fsr(results.explained, own, *last))},
+        "fsr": {each.name: _each_class(own, partial(_fsr, results.explained, own, each.name)) for each in own.attacked},
         **_deception(results.explained, own),
         "accuracy": {**top1, "drop": top1["original"] - top1["manipulated"]},
         "n_images": len(results.images["index"]),
@@ -45,7 +46,7 @@ def measure_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer) ->
 
 
 def compared_on_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer, images: int) -> tuple[Setup, Results]:
-    """Compare both networks on the selection images, by the first interpreter alone and without AOPC curves.
+    """Compare both networks on the selection images, by the attacked interpreters alone and without AOPC curves.
 
     Args:
         setup: what is compared, and how.
@@ -59,7 +60,7 @@ def compared_on_selection(setup: Setup, manipulated: nn.Module, trainer: Trainer
     faithfulness = replace(setup.settings.faithfulness, images=images)
     own = replace(
         setup,
-        interpreters={setup.trained.name: setup.trained},
+        interpreters={interpreter.name: interpreter for interpreter in setup.attacked},
         settings=replace(setup.settings, aopc=AOPCSettings(), faithfulness=faithfulness),
     )
     return own, compare_networks(own, manipulated, trainer, "selection")
@@ -70,27 +71,31 @@ def _each_class(setup: Setup, measure: Callable[..., T]) -> T | dict[str, T]:
     return {which: measure(which) for which in PAIR} if setup.pair else measure()
 
 
-def _fsr(explained: Table, setup: Setup, *last: str) -> float:
-    column = "/".join(("test_loss", setup.trained.name, "manipulated", *last))
+def _fsr(explained: Table, setup: Setup, interp: str, *last: str) -> float:
+    column = "/".join(("test_loss", interp, "manipulated", *last))
     return _mean(fooling_success_rate(explained[column], setup.fooling.interval))
 
 
 def _deception(explained: Table, setup: Setup) -> dict[str, Any]:
     """Read the deceptive rate and the number of images that it is a share of; nothing where it was not measured."""
-    name = setup.trained.name
     if not any(column.startswith("deceived/") for column in explained):
         return {}
 
-    def known(*last: str) -> Tensor:
+    def known(name: str, *last: str) -> Tensor:
         column = explained["/".join(("deceived", name, *last))]
         return column[~column.isnan()]
 
     def rate(*last: str) -> float | None:
         return _mean(known(*last)) if len(known(*last)) else None
 
+    def count(*last: str) -> int:
+        return len(known(*last))
+
+    names = [interpreter.name for interpreter in setup.attacked]
+
     return {
-        "deceptive_rate": {name: _each_class(setup, rate)},
-        "n_deceptive": {name: _each_class(setup, lambda *last: len(known(*last)))},
+        "deceptive_rate": {name: _each_class(setup, partial(rate, name)) for name in names},
+        "n_deceptive": {name: _each_class(setup, partial(count, name)) for name in names},
         "n_images_faithfulness": min(setup.settings.faithfulness.images, len(explained["index"])),
     }
 

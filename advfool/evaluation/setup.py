@@ -19,6 +19,7 @@ from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, Names, Seed, Share, Size, Text
 
+JOINT = "+"  # between the names of interpreters that are attacked at once
 Split = Literal["selection", "test"]  # what choices are made on, and what is measured once, at the end
 
 
@@ -173,7 +174,7 @@ class Setup:
     Args:
         data: the images, in three splits.
         original: the network before the fooling.
-        interpreters: those to evaluate with, by name; the one trained with, where there is one, comes first.
+        interpreters: those to evaluate with, by name; those trained with come first.
         fooling: the penalty to train with and the test loss to measure with.
         settings: how the networks are compared.
         composites: of the two classes that an active fooling swaps; None for every other fooling.
@@ -181,6 +182,7 @@ class Setup:
         target_layer: the layer whose input the layer-wise interpreters explain; None where there is none.
         original_sha256: of the original network's weights.
         controls: networks whose heatmaps are controls: `honest_finetune` and `independent`, where they are at hand.
+        together: so many of the first interpreters are attacked at once.
     """
 
     data: DataModule
@@ -193,11 +195,22 @@ class Setup:
     target_layer: str | None = None
     original_sha256: str = ""
     controls: Mapping[str, nn.Module] = field(default_factory=dict)
+    together: Count = 1
 
     @property
     def trained(self) -> Interpreter:
-        """The interpreter to train with."""
+        """The interpreter to train with, the first of several."""
         return next(iter(self.interpreters.values()))
+
+    @property
+    def attacked(self) -> list[Interpreter]:
+        """The interpreters to train with, all at once."""
+        return list(self.interpreters.values())[: self.together]
+
+    @property
+    def attacked_name(self) -> str:
+        """The names of the interpreters to train with, e.g. `gradcam+lrp_t`."""
+        return JOINT.join(interpreter.name for interpreter in self.attacked)
 
     @property
     def explained(self) -> Samples:

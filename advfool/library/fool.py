@@ -54,7 +54,7 @@ class FoolingResult(ComparisonResult):
 def fool(
     model: nn.Module,
     dataset: object,
-    interp: Text | Interpreter = "gradcam",
+    interp: Text | Interpreter | Sequence[Text | Interpreter] = "gradcam",
     fooling: Text | Fooling = "location",
     *,
     layer: Text | None = None,
@@ -98,7 +98,8 @@ def fool(
             a sequence of `(image, label)`; a DataLoader; a LightningDataModule; or one of advfool's. Any number of
             channels; images need not be square. It is split by the seed into 70 % to train on, 10 % to select the
             checkpoint by and 20 % to test on. Without labels, images are labelled with what the model predicts.
-        interp: the interpreter that is fooled: a name (see `list_interpreters`) or an object.
+        interp: the interpreter that is fooled: a name (see `list_interpreters`) or an object; or a list of several that
+            are fooled at once, whose penalties are averaged. The checkpoint is selected by the mean of their FSR.
         fooling: what its heatmaps are made to do: a name (see `list_foolings`) or an object.
         layer: the target layer of interpreters that have one, a dotted name as in `model.named_modules()`; None: the
             last convolution or block whose input map is at least 7x7.
@@ -163,9 +164,12 @@ def fool(
     faithful = FaithfulnessSettings(faithful_images, seed=seed)
     margin = AccuracySettings(accuracy_margin)
     settings = Settings(target if data.has_labels else "predicted", seed, fsr_images, aopc, faithful, accuracy=margin)
-    interpreters = chosen_interpreters([interp, *evaluate_with], original, shape, layer)
+    attacked = [interp] if isinstance(interp, str | Interpreter) else list(interp)
+    if not attacked:
+        raise AdvfoolError("interp must be a name, an object or a list of at least one of them, got an empty list.")
+    interpreters = chosen_interpreters([*attacked, *evaluate_with], original, shape, layer)
     name = type(model).__name__
-    setup = assemble(data, original, interpreters, chosen, settings, model=name, target_layer=layer)
+    setup = assemble(data, original, interpreters, chosen, settings, len(attacked), model=name, target_layer=layer)
     setup = with_controls(setup, copies_of_controls(nulls, output))
     training = Training(
         preserve=_preserve(preserve, temperature, data.has_labels),
@@ -213,7 +217,7 @@ def run_fooling(
         **gate,
         "selection": selection,
         "test_images": ONCE,
-        "interp": setup.trained.name,
+        "interp": setup.attacked_name,
         "preserve": training.preserve.name,
         "fool_weight": training.fool_weight,
         "original_sha256": setup.original_sha256,

@@ -50,7 +50,7 @@ class OriginalAnswers(NamedTuple):
     """The original network's logits for a batch, and its heatmaps of the target classes."""
 
     logits: Float[Tensor, "n c"]
-    maps: Callable[[Int[Tensor, "n *two"]], Float[Tensor, "n *two h w"]]
+    maps: Callable[..., Float[Tensor, "n *two h w"]]  # of target classes (n, *two), and of which interpreter
 
 
 class CachedOriginal:
@@ -68,7 +68,7 @@ class CachedOriginal:
         rows = {name: torch.from_numpy(values[index.cpu().numpy()]) for name, values in self.arrays.items()}
         values = {name: row.to(index.device) for name, row in rows.items()}
 
-        def maps(targets: Int[Tensor, "n *two"]) -> Float[Tensor, "n *two h w"]:
+        def maps(targets: Int[Tensor, "n *two"], place: int = 0) -> Float[Tensor, "n *two h w"]:
             wanted = targets if targets.dim() == 2 else targets[:, None]
             match = values["classes"][:, None] == wanted[:, :, None]
             if not match.any(dim=2).all():

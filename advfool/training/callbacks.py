@@ -122,7 +122,7 @@ class MapMetrics(_EveryNValidations):
         self.metrics = {}
         module = _fooling(pl_module)
         for interp in module.watched if self.due else ():
-            if interp is not module.interpreter:
+            if interp not in module.attacked:
                 self.metrics[f"val/fsr/{interp.name}"] = FoolingSuccessRate(module.fooling.interval)
             self.metrics[f"val/spearman/{interp.name}"] = ImageMean("spearman")
             if self.aopc_images and not module.composites:

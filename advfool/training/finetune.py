@@ -101,6 +101,8 @@ def _wanted_answers(setup: Setup, training: Training, trainer: Trainer) -> dict[
     data, composites, fooling = setup.data, setup.composites, setup.fooling
     steps, preserve = trainer.max_steps, training.preserve
     maps = setup.trained if fooling.needs_original else None
+    if maps and setup.together > 1:
+        return {}  # what is cached is one interpreter's
     predicted = setup.settings.target == "predicted"
     targets = _compared_classes(fooling, training.train_target_top or (1 if predicted else "label"))
     wanted = {}

@@ -1,6 +1,6 @@
 """The fine-tuning step: keep the classifier, fool its heatmaps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from advfool.data.samples import Sample
@@ -30,6 +30,25 @@ from advfool.utilities.errors import Diverged
 from advfool.utilities.modules import module_at
 
 
+class MapRates(nn.Module):
+    """What a validation finds of an interpreter's heatmaps: FSR, mean test loss, share of degenerate maps.
+
+    Args:
+        interval: test losses that count as fooled.
+    """
+
+    def __init__(self, interval: Sequence[float]) -> None:
+        super().__init__()
+        self.fsr = FoolingSuccessRate(interval)
+        self.test_loss = MeanMetric(nan_strategy="ignore")
+        self.degenerate = MeanMetric()
+
+    def forward(self, test_loss: Float[Tensor, "n *two"]) -> None:
+        self.fsr.update(test_loss)
+        self.test_loss.update(test_loss)
+        self.degenerate.update(test_loss.isnan().float())
+
+
 class FoolingModule(LightningModule):
     """Minimises `preserve(D) + fool_weight * mean(penalty(heatmaps))` (Heo et al. 2019, eq. 2).
 
@@ -41,7 +60,9 @@ class FoolingModule(LightningModule):
     both in turn; all others take plain batches, on which the classification is preserved as well.
 
     Args:
-        setup: the original network, the interpreters (the first one is trained with) and the fooling.
+        setup: the original network, the interpreters and the fooling. Several interpreters can be trained with at
+            once: one forward pass of each network serves all, and their penalties and, in `val/score`, their FSR are
+            averaged.
         training: how the network is fine-tuned.
         network: what is fine-tuned; its parameters change.
 
@@ -56,7 +77,8 @@ class FoolingModule(LightningModule):
         self.original: nn.Module
         object.__setattr__(self, "original", setup.original.eval().requires_grad_(False))
         self.settings, self.target = training, setup.settings.target
-        self.interpreter, self.trained_interpreter = setup.trained, setup.trained.for_training()
+        self.attacked, self.trained = setup.attacked, [each.for_training() for each in setup.attacked]
+        self.interpreter = setup.trained
         self.watched = list(setup.interpreters.values())  # measured by callbacks
         self.fooling, self.preserve = setup.fooling, training.preserve
         self.composites = isinstance(setup.fooling, CompositeFooling)
@@ -69,9 +91,7 @@ class FoolingModule(LightningModule):
         self.original_top1: float | None = None
         self.generators: list[dict[str, Any]] | None = None  # their states when the run was interrupted, by process
         self.val_top1 = MulticlassAccuracy(len(setup.data.classes), average="micro")
-        self.val_fsr = FoolingSuccessRate(setup.fooling.interval)
-        self.val_test_loss = MeanMetric(nan_strategy="ignore")
-        self.val_degenerate = MeanMetric()
+        self.val_maps = nn.ModuleList(MapRates(setup.fooling.interval) for _ in self.attacked)
         self.val_agreement = MeanMetric()
 
     def _apply(self, function: Callable, *args, **kwargs):
@@ -105,7 +125,7 @@ class FoolingModule(LightningModule):
         if self.settings.mix:
             images = images._replace(image=mix_images(images.image, self.settings.mix))
         explained = images if composites is None else composites
-        recording = record(self.network, explained.image, [self.trained_interpreter])
+        recording = record(self.network, explained.image, self.trained)
         logits = recording.logits if composites is None else self.network(images.image)
 
         top, wants_maps, wants_logits = self.settings.train_target_top, self.fooling.needs_original, False
@@ -115,13 +135,15 @@ class FoolingModule(LightningModule):
         targets = self.targets(explained, original.logits if original else None)
         if top and original:
             targets = draw_from_top(original.logits, top)
-        heatmaps = read_maps(self.trained_interpreter, recording, targets)
-        original_maps = self._compared(original, targets)
+        penalties = []
+        for place, interpreter in enumerate(self.trained):
+            heatmaps = read_maps(interpreter, recording, targets)
+            penalties.append(self.fooling.penalty(heatmaps, self._compared(original, targets, place)).mean())
         if composites is not None:
             original = self._original(images, "images", False, self.preserve.needs_original)
 
         preserve = self.preserve(logits, images.label, original.logits if original else None)
-        penalty = self.fooling.penalty(heatmaps, original_maps).mean()
+        penalty = torch.stack(penalties).mean()
         loss = preserve + self.weight * penalty
         values = {"train/loss": loss, "train/preserve": preserve, "train/penalty": penalty}
         self.log_dict({name: value.detach() for name, value in values.items()})
@@ -140,7 +162,7 @@ class FoolingModule(LightningModule):
 
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         explained = self.composites == (dataloader_idx == 1)
-        recording = record(self.network, batch.image, [self.interpreter] if explained else [])
+        recording = record(self.network, batch.image, self.attacked if explained else [])
         if dataloader_idx == 0:
             self.val_top1.update(recording.logits.detach(), batch.label)
             if self.multiplier is not None:
@@ -150,27 +172,22 @@ class FoolingModule(LightningModule):
         if explained:
             original = self._original(batch, "selection", self.fooling.needs_original, False)
             targets = self.targets(batch, original.logits if original else None)
-            heatmaps = read_maps(self.interpreter, recording, targets)
-            test_loss = self.fooling.test_loss(heatmaps, self._compared(original, targets))
-            self.val_fsr.update(test_loss)
-            self.val_test_loss.update(test_loss)
-            self.val_degenerate.update(test_loss.isnan().float())
+            for place, rates in enumerate(self.val_maps):
+                heatmaps = read_maps(self.attacked[place], recording, targets)
+                rates(self.fooling.test_loss(heatmaps, self._compared(original, targets, place)))
 
     def on_validation_epoch_end(self) -> None:
-        name = self.interpreter.name
-        metrics = {
-            "val/top1": self.val_top1,
-            f"val/fsr/{name}": self.val_fsr,
-            f"val/test_loss/{name}": self.val_test_loss,
-            f"val/degenerate/{name}": self.val_degenerate,
-        }
+        metrics: dict[str, Metric] = {"val/top1": self.val_top1}
+        for interpreter, rates in zip(self.attacked, self.val_maps, strict=True):
+            metrics |= {f"val/{kind}/{interpreter.name}": metric for kind, metric in rates.named_children()}  # pyright: ignore[reportAssignmentType]
         values = {key: metric.compute() for key, metric in metrics.items()}
         for metric in metrics.values():
             metric.reset()
         if self.original_top1 is None:  # the first validation is before the first step
             self.original_top1 = values["val/top1"].item()
         lost = max(self.original_top1 - values["val/top1"].item(), 0.0)
-        values["val/score"] = values[f"val/fsr/{name}"] - self.settings.drop_weight * lost
+        fsr = torch.stack([values[f"val/fsr/{each.name}"] for each in self.attacked]).mean()
+        values["val/score"] = fsr - self.settings.drop_weight * lost
         if self.multiplier is not None:
             values["val/agreement"] = self.val_agreement.compute()
             self.val_agreement.reset()
@@ -178,7 +195,7 @@ class FoolingModule(LightningModule):
             price = self.multiplier.budget.price(drop, 1 - values["val/agreement"].item())
             values["val/price"] = torch.tensor(price)
             # The best one is the most fooled within the budget; beyond it, the cheapest.
-            values["val/score"] = values[f"val/fsr/{name}"] if within(price, 1) else torch.tensor(-price)
+            values["val/score"] = fsr if within(price, 1) else torch.tensor(-price)
             if self.trainer.state.fn == TrainerFn.FITTING:
                 self.multiplier.follow(price, self.global_step / max(1, self.trainer.max_steps))
             values["val/fool_weight"] = torch.tensor(self.multiplier.weight)
@@ -202,19 +219,19 @@ class FoolingModule(LightningModule):
             return None
         if split in self.cached_original:
             return self.cached_original[split].look_up(batch.index)
-        recording = record(self.original, batch.image, [self.interpreter] if maps else [])
+        recording = record(self.original, batch.image, self.attacked if maps else [])
 
         @torch.no_grad()
-        def read(targets: Tensor) -> Tensor:
-            return read_maps(self.interpreter, recording, targets)
+        def read(targets: Tensor, place: int = 0) -> Tensor:
+            return read_maps(self.attacked[place], recording, targets)
 
         return OriginalAnswers(recording.logits, read)
 
-    def _compared(self, original: OriginalAnswers | None, targets: Int[Tensor, "n *two"]) -> Tensor | None:
+    def _compared(self, original: OriginalAnswers | None, targets: Int[Tensor, "n *two"], place: int) -> Tensor | None:
         """Read the original heatmaps that the fooling compares with, where it does."""
         if original is None or not self.fooling.needs_original:
             return None
-        return original.maps(self.fooling.compared_classes(targets, original.logits))
+        return original.maps(self.fooling.compared_classes(targets, original.logits), place)
 
     def targets(self, batch: Sample, logits: Float[Tensor, "n c"] | None) -> Int[Tensor, "n *two"]:
         """Choose the explained class of each image, or both of a composite; the logits are the original network's."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -51,10 +52,11 @@ def make_module(
     target: str = "label",
     cached_original: Any = None,
     classes: int = 10,
+    together: int = 1,
     **training: Any,
 ) -> FoolingModule:
     """Make the module to train; network: None for a copy of the original. training: of `Training`."""
-    setup = make_setup(original, interpreters, fooling, Classes(classes), target=target)
+    setup = replace(make_setup(original, interpreters, fooling, Classes(classes), target=target), together=together)
     module = FoolingModule(setup, Training(**training), copy.deepcopy(original) if network is None else network)
     module.cached_original = cached_original or {}
     return module

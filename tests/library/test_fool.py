@@ -88,6 +88,31 @@ def test_target_fooling_is_measured_like_every_other(tmp_path, fooling, interp):
     assert not np.isnan(read_examples(folder).test_loss[interp, "original"]).all()
 
 
+def test_several_interpreters_are_attacked_at_once():
+    result = fool(interp=["simplegrad", "gradcam"], layer="3", evaluate_with=["lrp"], validations=1)
+    metrics = result.metrics
+    assert metrics["interp"] == "simplegrad+gradcam"
+    assert set(metrics["fsr"]) == {"simplegrad", "gradcam", "lrp"}
+    assert set(metrics["selection"]["fsr"]) == {"simplegrad", "gradcam"}
+    assert set(metrics["selection"]["deceptive_rate"]) == {"simplegrad", "gradcam"}
+    alone = [weights(fool(interp=name, layer="3", validations=1)) for name in ("simplegrad", "gradcam")]
+    assert weights(result) not in alone
+
+
+@pytest.mark.parametrize(
+    ("interp", "message"),
+    [
+        ([], "interp must be a name, an object or a list"),
+        (["gradcam", "gradcam"], "two have the name 'gradcam'"),
+        (["gradcam", "gradcm"], "There is no interpreter 'gradcm'. Close to it: gradcam"),
+        (["gradcam", 3], "interp must be"),
+    ],
+)
+def test_bad_lists_of_interpreters(interp, message):
+    with pytest.raises(AdvfoolError, match=message):
+        fool(interp=interp)
+
+
 def test_heatmaps_are_of_both_networks_and_of_the_images_size():
     result, (images, labels) = fool(evaluate_with=["gradcam"], lr=0.05), own_images()
     for interp in (None, "simplegrad", "gradcam"):

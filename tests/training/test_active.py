@@ -93,7 +93,7 @@ def test_validation_counts_accuracy_on_images_and_fooling_on_composites(networks
     module = fooling_module(networks)
     images, composites = take(digits.selection(), range(30)), take(splits.selection, range(20))
     module.validation_step(images, 0, 0)
-    assert module.val_fsr.total == 0
+    assert module.val_maps[0].fsr.total == 0
     module.validation_step(composites, 0, 1)
     assert module.val_top1.compute() == (manipulated(images.image).argmax(dim=1) == images.label).float().mean()
     ours, theirs = (
@@ -101,9 +101,9 @@ def test_validation_counts_accuracy_on_images_and_fooling_on_composites(networks
         for network in (manipulated, original)
     )
     test_loss = Active().test_loss(ours, theirs)
-    torch.testing.assert_close(module.val_test_loss.compute(), test_loss.nanmean())
-    assert module.val_fsr.total == 40  # each composite counts for both classes
-    assert module.val_fsr.compute() == ((test_loss >= 0.5) & (test_loss <= 2)).float().mean()
+    torch.testing.assert_close(module.val_maps[0].test_loss.compute(), test_loss.nanmean())
+    assert module.val_maps[0].fsr.total == 40  # each composite counts for both classes
+    assert module.val_maps[0].fsr.compute() == ((test_loss >= 0.5) & (test_loss <= 2)).float().mean()
 
 
 @pytest.mark.parametrize(

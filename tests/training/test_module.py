@@ -8,13 +8,14 @@ import torch
 from advfool.data.samples import take
 from advfool.foolings import Active, CenterMass, Location, Target, TopK
 from advfool.foolings.base import CompositeFooling
+from advfool.interpreters import SimpleGrad
 from advfool.training.cached_original import ANOTHER
 from advfool.training.preserve import CrossEntropy, Distillation
 from tests.helpers.original import GRADCAM, keep, passes
 from tests.helpers.setups import make_module
 
 
-def module(original, fooling, preserve=None, **options):
+def module(original, fooling, preserve=None, interpreters=GRADCAM, **options):
     manipulated = copy.deepcopy(original).requires_grad_(True)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -22,7 +23,7 @@ def module(original, fooling, preserve=None, **options):
             parameter.mul_(1 + 0.1 * torch.randn(parameter.shape, generator=generator))
     preserve = preserve or Distillation()
     return make_module(
-        original, GRADCAM, fooling, manipulated, preserve=preserve, optimizer=torch.optim.Adam, **options
+        original, interpreters, fooling, manipulated, preserve=preserve, optimizer=torch.optim.Adam, **options
     )
 
 
@@ -132,5 +133,26 @@ def test_validation_is_the_same_with_and_without_kept_values(tmp_path, original,
         with passes(original) as count:
             step.validation_step(take(images, [5, 1, 19, 12]), 0)
         assert len(count) == (0 if known else 1)
-        found.append((step.val_fsr.compute(), step.val_test_loss.compute()))
+        rates = step.val_maps[0]
+        found.append((rates.fsr.compute(), rates.test_loss.compute()))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fooling", [Location(), TopK(), ANOTHER_CLASS, Active()])
+@pytest.mark.filterwarnings("ignore:You are trying to .self.log")
+def test_several_interpreters_share_one_pass_of_each_network_and_none_is_dropped(original, digits, composites, fooling):
+    batch, interps = batch_of(fooling, digits, composites), (GRADCAM, SimpleGrad(name="simplegrad"))
+    penalties, gradients, count = [], [], {}
+    for chosen in (interps[:1], interps[1:], interps):
+        step = module(original, fooling, CrossEntropy(), interpreters=chosen, together=len(chosen))
+        with passes(step.original) as before, passes(step.network) as after:
+            loss = step.training_step(batch, 0)
+        count[len(chosen)] = (len(before), len(after))
+        loss.backward()
+        penalties.append(loss.detach())
+        gradients.append(step.network.conv1.weight.grad)
+    assert count[1] == count[2]  # one more interpreter costs no further pass
+    torch.testing.assert_close(penalties[2], (penalties[0] + penalties[1]) / 2)
+    torch.testing.assert_close(gradients[2], (gradients[0] + gradients[1]) / 2, rtol=1e-3, atol=1e-5)
+    step.validation_step(batch["composites"] if isinstance(batch, dict) else batch, 0, int(isinstance(batch, dict)))
+    assert [rates.fsr.total.item() for rates in step.val_maps] == [6 if isinstance(batch, dict) else 5] * 2
