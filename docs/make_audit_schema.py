@@ -34,6 +34,8 @@ PARTS = {
     "Each of its `visits`": Visit,
     "Each point of its `curve`": Point,
     "`weights` of an interpreter": Weights,
+    "`seeds` of an interpreter": record.Repeated,
+    "Each step of `defences`": record.Treated,
     "Each of `detectors`": record.Detector,
     "`aware` of a detector": record.Aware,
     "Each of `population`": record.Member,

@@ -7,9 +7,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le, Len
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from annotated_types import Len
+from pydantic import Field, StringConstraints, ValidationError
 
+from advfool.auditing.record_types import Difference, File, Interval, Name, Part, Scores, Sha, Value, Words
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.kinds import Count, NonNegative, Seed, Share, Size
 from advfool.utilities.stored import stored_json
@@ -18,27 +19,6 @@ from advfool.utilities.text import clean_texts, shortened
 RECORD = "audit.json"
 VERSION = 1  # of the schema
 LARGEST = 8 * 2**20  # bytes of an audit.json
-
-
-def _ascending(ends: list[float]) -> list[float]:
-    if ends[0] > ends[1]:
-        raise ValueError("the lower end is above the upper one")
-    return ends
-
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
-Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Difference = Annotated[float, Ge(-1), Le(1)]
-Interval = Annotated[list[Difference], Len(2, 2), AfterValidator(_ascending)]
-File = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+=,-][A-Za-z0-9_.+=,-]*$", max_length=150)]
-Value = Annotated[str, StringConstraints(max_length=200)] | bool | int | float | None
-
-
-class Part(BaseModel):
-    """A part of a record; keys that it does not know are allowed and left out."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, frozen=True, populate_by_name=True)
 
 
 class Limits(Part):
@@ -141,9 +121,6 @@ class Weights(Part):
     sha256: Sha = Field(description="of the file, as `sha256sum` prints it")
 
 
-Scores = Annotated[list[float], Len(0, 10_000)]
-
-
 class Aware(Part):
     """The same detector against an attacker who knows a detector and trains against it."""
 
@@ -192,6 +169,17 @@ class Treated(Part):
 Detectors = Annotated[dict[Name, Detector], Len(0, 100)]
 
 
+class Repeated(Part):
+    """What the winning attack reaches with several seeds: the audit's own first, then others."""
+
+    deceptive_rate: Annotated[list[Share], Len(1, 1000)] = Field(description="of each seed")
+    fsr: Annotated[list[Share], Len(1, 1000)] = Field(description="of each seed")
+    top1_drop: Annotated[list[Difference], Len(1, 1000)] = Field(description="of each seed")
+    ci95: Interval | None = Field(
+        None, description="95 % t interval of the mean deceptive rate; null below three seeds"
+    )
+
+
 class Audited(Part):
     """What was found of one interpreter. The numbers are of test images, and null where it was not broken at all."""
 
@@ -222,6 +210,7 @@ class Audited(Part):
         {}, description="deceptive rate of the chosen attack on the maps of the other interpreters"
     )
     detectors: Detectors = Field({}, description="detectors that look at this interpreter's maps, by name")
+    seeds: Repeated | None = Field(None, description="the same attack with other seeds")
     manipulated_sha256: Sha | None = Field(None, description="of the manipulated network: its tensors, in their order")
     weights: Weights | None = Field(None, description="the manipulated network")
     seconds: NonNegative = Field(description="how long all of it took")

@@ -58,6 +58,7 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
         progress=bool(cfg.progress),
         detectors=cfg.detectors,
         defences=plain(cfg.defences),
+        seeds=cfg.seeds,
     )
     report.save(folder)
     shutil.rmtree(folder / "parts", ignore_errors=True)

@@ -167,6 +167,7 @@ class AuditKeys(RunKeys):
     steps: Count
     selection_images: Count
     enough: Share
+    seeds: Count
     detectors: bool
     defences: Annotated[Sequence[Defence], Words(f"a list of {', '.join((*OF_MAPS, *OF_NETWORKS))}")]
     progress: bool

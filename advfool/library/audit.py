@@ -22,6 +22,7 @@ from advfool.auditing.notice import would_anyone_notice
 from advfool.auditing.page import page, sentence, strip
 from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
 from advfool.auditing.record import RECORD
+from advfool.auditing.seeds import repeat_with_seeds
 from advfool.auditing.suite import AuditSettings, Defence
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
@@ -110,6 +111,7 @@ def audit_interpreters(
     data_name: Text | None = None,
     detectors: bool = False,
     defences: Sequence[Defence] = (),
+    seeds: Count = 1,
 ) -> AuditReport:
     """Find out whether the maps of interpreters can be made to lie about a network, and at what price.
 
@@ -137,6 +139,8 @@ def audit_interpreters(
             times as long as the audit.
         defences: what might help: `aggregate`, `smoothgrad` and `softplus` are audited as further interpreters;
             `finetune`, `batch_norm` and `noise` are steps that are taken with each network that an attack has fooled.
+        seeds: the attack that won against an interpreter is repeated so often, each time with the training images in
+            another order.
 
     Returns:
         the record, sentences with the verdicts, and `save(folder)`.
@@ -161,8 +165,9 @@ def audit_interpreters(
     options |= {"target": target, "output": output, "batch_size": batch_size, "seed": seed}
     options |= {"detectors": True} if detectors else {}
     options |= {"defences": list(defences)} if defences else {}
+    options |= {"seeds": seeds} if seeds > 1 else {}
     called = data_name or ("tensors" if isinstance(dataset, tuple) else type(dataset).__name__)
-    return audit_setup(setup, settings, called, python_call(options), None, progress, detectors, defences)
+    return audit_setup(setup, settings, called, python_call(options), None, progress, detectors, defences, seeds)
 
 
 def audit_setup(
@@ -174,6 +179,7 @@ def audit_setup(
     progress: bool = True,
     detectors: bool = False,
     defences: Sequence[Defence] = (),
+    seeds: Count = 1,
 ) -> AuditReport:
     """Audit the interpreters of a setup; the command line and `audit_interpreters` both call this.
 
@@ -186,6 +192,7 @@ def audit_setup(
         progress: whether progress bars are shown.
         detectors: whether detectors are measured.
         defences: see `audit_interpreters`.
+        seeds: see `audit_interpreters`.
     """
     check_budget(setup, settings)
     if not setup.settings.faithfulness.images:
@@ -197,6 +204,7 @@ def audit_setup(
     known, found = _kept(folder, own, foolings, described) if folder else (None, None)
     whole = described | {"environment": provenance(), "repeat": repeat}
     audit = run_audit(own, settings, foolings, whole, progress, known, found)
+    repeat_with_seeds(audit, settings, foolings, seeds, progress)
     audit.record.update(what_helps(audit, settings, foolings, defences, progress))
     if detectors:
         kept = kept_members(folder / PARTS, _key(own, foolings, described)) if folder else (None, None)
