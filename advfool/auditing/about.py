@@ -27,13 +27,14 @@ def about(setup: Setup, settings: AuditSettings, data: str) -> dict[str, Any]:
         settings: of the audit.
         data: name of the data.
     """
+    measured = {f"faithfulness.{name}": value for name, value in asdict(setup.settings.faithfulness).items()}
     splits = {"train": setup.data.train(), "selection": setup.data.selection(), "test": setup.data.test()}
     return {
         "schema": VERSION,
         "suite": NAME,
         "threat_model": THREAT_MODEL,
         "budget": {"top1": settings.top1, "agreement": max(0.0, 1 - DISAGREEMENT * settings.top1)},
-        "settings": asdict(settings) | {"attacks": list(settings.attacks)},
+        "settings": asdict(settings) | {"attacks": list(settings.attacks), "target": setup.settings.target} | measured,
         "model": setup.model,
         "original_sha256": setup.original_sha256,
         "data": data,

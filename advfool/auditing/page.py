@@ -32,7 +32,7 @@ def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
         HTML that loads nothing.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "interval": interval, "printable": printable}
+    environment.filters |= {"percent": percent, "interval": interval, "printable": printable, "accuracy": accuracy}
     environment.filters |= {"noticed": noticed, "digits": digits}
     source = files("advfool.auditing").joinpath("audit.html.j2").read_text(encoding="utf-8")
     pictures = {name: base64.b64encode(png).decode() for name, png in strips.items()}
@@ -75,6 +75,12 @@ def badge(verdict: str) -> str:
     return {"degenerate": "SAYS NOTHING", "unfaithful": "SAYS NOTHING", "no gradient": "NOT ATTACKED"}.get(
         verdict, "NOT BROKEN"
     )
+
+
+def accuracy(verdict: str | None) -> str:
+    """Say what became of the accuracy."""
+    words = {"kept": "accuracy kept", "lost": "more accuracy lost than the budget allows"}
+    return words.get(verdict or "", "whether the accuracy is kept stays open")
 
 
 def caption(name: str, found: Mapping[str, Any]) -> str:

@@ -224,7 +224,7 @@ class Record(Part):
     threat_model: Words = Field(description="what the attacker knows and may change, and what the auditor sees")
     budget: Limits
     settings: Annotated[dict[Name, Value | Annotated[list[Value], Len(0, 100)]], Len(0, 100)] = Field(
-        description="of the suite: trials, steps and so on"
+        description="of the suite: trials, steps and so on; the class explained; how faithfulness is measured"
     )
     model: Name = Field(description="name of the network")
     original_sha256: Sha = Field(description="of the original network: its tensors, in their order")

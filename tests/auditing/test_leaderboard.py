@@ -41,12 +41,14 @@ def test_what_was_measured_alike_is_ranked_and_nothing_else(audits, tmp_path):
     assert tables[0].changed == ""
 
 
-@pytest.mark.parametrize("change", [{"suite": "AM-2"}, {"settings": {"top1": 0.01, "seed": 0, "trials": 9}}])
+@pytest.mark.parametrize(
+    "change", [{"suite": "AM-2"}, {"settings": {"top1": 0.01, "seed": 0, "faithfulness.steps": 9}}]
+)
 def test_other_suites_and_settings_stand_apart(change, tmp_path):
     one, other = audit_folder(tmp_path / "one"), audit_folder(tmp_path / "other", record(**change))
     tables = rankings(read_entries([str(one), str(other)], tmp_path))
     assert [len(table.rows) for table in tables] == [1, 1]
-    assert [table.changed for table in tables] == ["", "" if "suite" in change else "trials=9"]
+    assert [table.changed for table in tables] == ["", "" if "suite" in change else "faithfulness.steps=9"]
 
 
 def test_a_record_that_contradicts_itself_has_no_rank(tmp_path):

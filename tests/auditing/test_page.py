@@ -26,6 +26,15 @@ def test_each_verdict_has_a_badge():
     assert [badge(verdict) for verdict in verdicts] == words
 
 
+def test_an_accuracy_that_is_not_shown_to_be_kept_is_said_in_words():
+    text = page(record({"a": broken(accuracy="not shown"), "b": broken(accuracy="lost"), "c": broken()}), {})
+    assert [text.count(words) for words in ("is kept stays open", "than the budget allows", "accuracy kept")] == [
+        1,
+        1,
+        1,
+    ]
+
+
 def test_an_attack_that_costs_nothing_says_so():
     assert sentence("x", broken(drop=-0.002)).endswith("without losing accuracy.")
     assert "for 0.4 points of accuracy" in sentence("x", broken())

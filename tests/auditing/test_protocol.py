@@ -111,6 +111,7 @@ def test_the_folder_holds_the_record_and_a_page_that_loads_nothing(audited, tmp_
     assert problems(folder) == []  # what is written fits the schema, and agrees with itself
     assert record["threat_model"].startswith("The attacker has the network")
     assert record["repeat"].startswith("advfool.audit_interpreters(model, dataset, interpreters=[GradCAM(")
+    assert (record["settings"]["target"], record["settings"]["faithfulness.replacement"]) == ("label", "blur")
     assert (record["model"], record["data"]) == ("Sequential", "tensors")
     assert set(record["environment"]) == {"commit", "versions", "python", "platform", "threads"}
     assert "@inproceedings{heo2019fooling" in (folder / "card.md").read_text()

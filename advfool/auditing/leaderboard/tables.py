@@ -11,9 +11,10 @@ from advfool.auditing.leaderboard.entries import Entry
 from advfool.auditing.page import UNRANKED
 from advfool.auditing.record import Audited, Detector, Record
 from advfool.auditing.suite import NAME, AuditSettings
+from advfool.evaluation.setup import FaithfulnessSettings
 from advfool.utilities.text import cell
 
-OF_ITS_OWN = ("top1", "seed")  # settings that stand elsewhere or do not make another protocol
+OF_ITS_OWN = ("top1", "seed", "faithfulness.seed", "faithfulness.images")  # stand elsewhere, or are no other protocol
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def _changed(record: Record, settings: Mapping[str, Any]) -> str:
     """List the settings that differ from those of the suite, where it is the present one."""
     if record.suite != NAME:
         return ""
-    own = {field.name: field.default for field in fields(AuditSettings)}
+    own = {"target": "label"} | {field.name: field.default for field in fields(AuditSettings)}
+    own |= {f"faithfulness.{field.name}": field.default for field in fields(FaithfulnessSettings)}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
     found = [f"{name}={_shown(value)}" for name, value in settings.items() if name not in plain or plain[name] != value]
     return ", ".join(found)
