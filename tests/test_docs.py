@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from advfool.commands.joint import with_joint_choices
 from advfool.models import ResNetTiny
 from advfool.utilities.config import conf_dir
 from tests.helpers.command import run_here
@@ -118,7 +119,7 @@ def composable(command: list[str]) -> tuple[str, list[list[str]]]:
         elif not word.startswith("-"):
             overrides.append(word)
     values = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in OverridesParser.create().parse_overrides(with_joint_choices(overrides, name)):
         line = override.input_line
         swept = override.sweep_string_iterator() if override.is_sweep_override() else None
         values.append([f"{line.partition('=')[0]}={value}" for value in swept] if swept else [line])

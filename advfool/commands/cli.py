@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from advfool.commands.joint import with_joint_choices
 from advfool.commands.keys import EvaluateKeys, NullsKeys, TrainKeys
 from advfool.commands.naming import how_to_resume, name_start, quoted, with_quoted_paths
 from advfool.commands.overrides import explain
@@ -84,6 +85,7 @@ def command(
             end_with_parent()
             interruptions = Interruptions()
             try:
+                sys.argv[1:] = with_joint_choices(sys.argv[1:], config_name)
                 with interruptible() as interruptions, parent_of_others():
                     well = _run_hydra(job, config_name)
                     if Begin.sweep:

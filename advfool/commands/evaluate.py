@@ -51,7 +51,7 @@ def evaluate(cfg: DictConfig) -> float:
     gate = gate_of(setup)
     selection = measure_selection(setup, network, trainer)
     result = run_comparison(setup, network, trainer)
-    first = setup.trained.name
+    first = setup.attacked_name
     if trainer.is_global_zero:
         write_config(folder, configured.config)
         write_environment(folder, "advfool.evaluate", cfg.seed, trainer.strategy.root_device.type)

@@ -67,6 +67,8 @@ class RunKeys(NetworkKeys):
 
     fooling: Annotated[Node, NAME, Builds("advfool.foolings.Fooling")]
     interp: Annotated[Node, NAME, Builds("advfool.interpreters.Interpreter")]
+    also: EvaluateWith
+    others: Annotated[Node, Each("advfool.interpreters.Interpreter", shown="also: ")]
     target: str
     fsr_images: int | None
     aopc: AOPC

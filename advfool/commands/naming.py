@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 LONGEST = 100  # characters of a name
 STARTED = "ADVFOOL_STARTED"  # environment variable: the name of this start, which workers share
 PATHS = ("run", "runs", "resume", "original", "manipulated", "image", "output", "cache", "data.root", "hydra.run.dir")
-PLAIN = r"[A-Za-z0-9_./-]+"  # what neither a shell nor Hydra takes for something else
+PLAIN = r"[A-Za-z0-9_./+-]+"  # what neither a shell nor Hydra takes for something else
 
 
 HOME = r"~[A-Za-z0-9_.-]*(/[^,]*)?$"  # a path that begins with a home folder, no list of several
@@ -38,7 +38,7 @@ def folder_name(*parts: object) -> str:
     >>> folder_name("resnet_tiny", "location", "a b/../c=[1,2]")
     'resnet_tiny-location-a_b_c_1_2'
     """
-    plain = [re.sub(r"[^A-Za-z0-9_.]+", "_", re.sub(r"\.{2,}", "_", str(part))) for part in parts]
+    plain = [re.sub(r"[^A-Za-z0-9_.+]+", "_", re.sub(r"\.{2,}", "_", str(part))) for part in parts]
     return re.sub(r"_{2,}", "_", "-".join(part.strip("_.") or "_" for part in plain))[:LONGEST]
 
 

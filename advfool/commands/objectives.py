@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from advfool.commands.keys import ChosenBy
 from advfool.commands.run_folder import whole_config
+from advfool.evaluation.setup import JOINT
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.files import METRICS, WEIGHTS, is_whole, read_json
 
@@ -43,8 +44,9 @@ def headline(metrics: Mapping, interp: str, objective: ChosenBy = "fsr") -> floa
         the rate, as a fraction of 1; NaN, which is what a failed run returns, where no image has an honest explanation
         to lose. Where this is so of one of two classes, the rate of the other one.
     """
-    rate = metrics[objective][interp]
-    rates = list(rate.values()) if isinstance(rate, Mapping) else [rate]
+    names = [interp] if interp in metrics[objective] else interp.split(JOINT)  # of those attacked at once the mean
+    found = [metrics[objective][name] for name in names]
+    rates = [each for rate in found for each in (rate.values() if isinstance(rate, Mapping) else [rate])]
     known = [each for each in rates if each is not None]
     if not known:
         log.warning("objective=%s: no selection image has a faithful map to lose, so the run returns NaN.", objective)

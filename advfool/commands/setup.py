@@ -78,7 +78,7 @@ def build_setup(cfg: DictConfig) -> Configured:
     if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
     config = _completed(cfg, input, layer, layout, fooling)
-    trains = bool(config.get("interp"))
+    trains = len([config.interp, *(config.get("others") or ())]) if config.get("interp") else 0
     setup = assemble(
         data,
         original,

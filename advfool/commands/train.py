@@ -72,7 +72,7 @@ def train(cfg: DictConfig, write_report: ReportWriter | None = None, console: Co
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         write_config(folder, config)
         write_environment(folder, "advfool.train", config.seed, trainer.strategy.root_device.type)
-        names, images = (setup.trained.name, setup.fooling.name, setup.model), len(setup.data.train())
+        names, images = (setup.attacked_name, setup.fooling.name, setup.model), len(setup.data.train())
         log.info("Fooling %s with %s on %s (%d images)", *names, images)
 
     def measuring() -> Trainer:

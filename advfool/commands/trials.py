@@ -85,6 +85,13 @@ def built_interpreters(cfg: DictConfig) -> dict[str, Interpreter]:
         if "drop_weight" in cfg:  # a training's
             trained.for_training()
         found[trained.name] = trained
+    for name, node in (cfg.get("others") or {}).items():
+        with _about(f"also: {name}", node):
+            if name in found:
+                raise AdvfoolError("it is attacked already. Expected different interpreters.")
+            found[str(name)] = replace(build(node), name=str(name))
+            if "drop_weight" in cfg:
+                found[str(name)].for_training()
     for name, node in (cfg.interpreters or {}).items():
         if name not in found:
             with _about(f"evaluate_with: {name}", node):

@@ -94,7 +94,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
     refuse_unknown_keys(tree, list(hints), "")
     if command in ("train", "evaluate", "nulls", "pretrain", "pairs", "audit"):
         hints |= {key: hint for key, hint in _constructor_hints().items() if key in hints}
-    later = (*_BUILT, "interpreters") if tree.get("run") else ()
+    later = (*_BUILT, "interpreters", "also", "others") if tree.get("run") else ()
     Nodes(cfg).check({key: value for key, value in tree.items() if key not in later}, hints)
     if command in ("train", "evaluate", "nulls"):
         check_combinations(tree)

@@ -136,11 +136,12 @@ def as_config(*trees: Mapping) -> DictConfig:
     return merged
 
 
-def interpreter_configs(entries: object) -> dict[str, DictConfig]:
+def interpreter_configs(entries: object, key: str = "evaluate_with") -> dict[str, DictConfig]:
     """Read the nodes of several interpreters.
 
     Args:
         entries: names, or `{NAME: {SETTING: VALUE}}` for other settings than those of the YAML file.
+        key: of the configuration that holds them, for messages.
 
     Returns:
         the nodes by name.
@@ -149,14 +150,14 @@ def interpreter_configs(entries: object) -> dict[str, DictConfig]:
         AdvfoolError: an entry is neither, a name or a setting does not exist, or a name appears twice.
     """
     if isinstance(entries, str) or not isinstance(entries, Sequence):
-        raise AdvfoolError(f"evaluate_with must be a list of names, e.g. [gradcam,lrp_t], got {entries!r}.")
+        raise AdvfoolError(f"{key} must be a list of names, e.g. [gradcam,lrp_t], got {entries!r}.")
     found: dict[str, DictConfig] = {}
     for entry in entries:
         for name, settings in entry.items() if isinstance(entry, Mapping) else [(entry, {})]:
             if not isinstance(name, str) or not isinstance(settings, Mapping) or name in found:
-                raise AdvfoolError(f"evaluate_with: expected different names or {{name: settings}}, got {entry!r}.")
+                raise AdvfoolError(f"{key}: expected different names or {{name: settings}}, got {entry!r}.")
             node = named_config("interp", name)
-            refuse_unknown(f"evaluate_with: {name}", settings, node)
+            refuse_unknown(f"{key}: {name}", settings, node)
             found[name] = node
             node.update(settings)
             node.name = name
@@ -173,10 +174,10 @@ def refuse_unknown(of: str, settings: Mapping[Any, object], node: DictConfig) ->
         )
 
 
-def _interpreters(entries: object, *, _parent_: DictConfig) -> DictConfig:
+def _interpreters(entries: object, key: str = "evaluate_with", *, _parent_: DictConfig) -> DictConfig:
     """Resolve `${interpreters:LIST}` to the nodes of the interpreters in the list."""
     names = OmegaConf.to_container(entries) if OmegaConf.is_config(entries) else entries
-    node = OmegaConf.create(interpreter_configs(names))  # type: ignore[arg-type]
+    node = OmegaConf.create(interpreter_configs(names, key))  # type: ignore[arg-type]
     node._set_parent(_parent_)  # interpolations in the nodes refer to the whole configuration
     return node
 

@@ -127,7 +127,9 @@ class Trust:
         known = isinstance(target, str) and name in ALLOWED.get(module, ())
         if isinstance(target, str) and not known and (target in self.named or self._is_own(target)):
             return
-        wanted = KINDS.get("input" if path.endswith(".input") else re.sub(r"^interpreters\.[^.]+$", "interp", path))
+        wanted = KINDS.get(
+            "input" if path.endswith(".input") else re.sub(r"^(interpreters|others)\.[^.]+$", "interp", path)
+        )
         if not known:
             raise AdvfoolError(
                 f"{of}: {path}._target_ names '{target}', which is not built from a run's folder: expected a class of "

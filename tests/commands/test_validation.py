@@ -42,7 +42,7 @@ NULLABLE = {
     "model.pretrain.adversarial.epsilon",
     "scale.measure.pgd.images",
 }
-LISTS = {"evaluate_with", "imports", "allow", "aopc.interpreters", "audits", "check"}  # may be empty
+LISTS = {"evaluate_with", "also", "imports", "allow", "aopc.interpreters", "audits", "check"}  # may be empty
 MAPPINGS = {"interp.arguments", "interp.call", "interp.rules", "interp.attributor_arguments", "data.class_map"}
 EMPTY_TEXT = {"logger.csv.name", "logger.csv.version"}
 NEGATIVE = {"fooling.inside", "interp.baseline", "trainer.num_sanity_val_steps"}
@@ -71,7 +71,7 @@ def _without_hydra():
 def keys_of_config(command: str, overrides: tuple[str, ...]) -> Iterator[tuple[str, object]]:
     tree = OmegaConf.to_container(composed(command, overrides), resolve=False)
     for key, default in leaves(tree):
-        if not key.endswith(("_target_", "_partial_")) and not key.startswith("interpreters"):
+        if not key.endswith(("_target_", "_partial_")) and not key.startswith(("interpreters", "others")):
             yield key, default
 
 
