@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from advfool.reporting import wording
-from advfool.reporting.rows import Row, matched
+from advfool.reporting.rows import Row, is_matched, matched
 
 ENOUGH = 0.5  # share of fooled images from which the paper calls a run a success
 STATES = ("finished", "failed", "unfinished")
@@ -74,11 +74,11 @@ def headline(rows: Sequence[Row], name: str = "") -> Headline:
         name: of the group that they form.
     """
     own = matched(rows)
-    others = [row for row in rows if row["evaluated_with"] != row["interp"]]
+    others = [row for row in rows if not is_matched(row)]
     fsr = known(own, "fsr")
     return Headline(
         name=name,
-        states={state: sum(row["state"] == state for row in own) for state in STATES},
+        states={state: len({row["run"] for row in own if row["state"] == state}) for state in STATES},
         measured=len(fsr),
         enough=sum(row["fsr"] >= ENOUGH for row in fsr),
         fsr=_spread(fsr, "fsr"),

@@ -170,7 +170,10 @@ def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
         f"{wording.percent(row['accuracy_drop_top1'], 2)} points"
         for row in front
     )
-    alt = f"FSR against lost top-1 accuracy of {wording.plural(len(points), 'run')}. On the Pareto front: {best}."
+    front_of = (
+        f"On the Pareto front: {best}." if best else "No run has numbers of selection images, so there is no front."
+    )
+    alt = f"FSR against lost top-1 accuracy of {wording.plural(len(points), 'run')}. {front_of}"
     return {"data": data, "layout": layout, "alt": alt}
 
 

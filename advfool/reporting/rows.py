@@ -9,7 +9,8 @@ from pyarrow import csv
 from pyarrow import parquet as pq
 
 from advfool.evaluation.paired import PAIR
-from advfool.reporting.runs import Run
+from advfool.evaluation.setup import JOINT
+from advfool.reporting.runs import Run, attacked_names
 from advfool.reporting.settings import Setting, finite
 from advfool.utilities.files import value_at
 from advfool.utilities.stored import free_path
@@ -46,8 +47,13 @@ def result_rows(runs: Sequence[Run]) -> list[Row]:
 
 
 def matched(rows: Sequence[Row]) -> list[Row]:
-    """Choose the row of each run for the interpreter it was trained with."""
-    return [row for row in rows if row["evaluated_with"] == row["interp"]]
+    """Choose the row of each run for the interpreter it was trained with, or the rows for several of them."""
+    return [row for row in rows if is_matched(row)]
+
+
+def is_matched(row: Row) -> bool:
+    """Tell whether a row's interpreter is one that its network was trained to fool."""
+    return row["evaluated_with"] in (row["interp"], *row["interp"].split(JOINT))
 
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
@@ -72,11 +78,13 @@ def _rows_of(run: Run) -> list[Row]:
     for name in NAMES:
         value = value_at(run.config, (name, "name"))
         settings[name] = str(value) if value is not None else "unknown"
+    attacked = attacked_names(run.config)
+    settings["interp"] = JOINT.join(attacked)
     settings |= {"seed": finite(run.config.get("seed"))} | run.setting._asdict()
     metrics = run.metrics if isinstance(run.metrics, Mapping) else {}
     planned = run.config.get("interpreters")  # of a run that has not finished
     found = metrics.get("fsr") or (planned if isinstance(planned, Mapping) else {})
-    interps = list(dict.fromkeys([settings["interp"], *found]))
+    interps = list(dict.fromkeys([*attacked, *found]))
     return [
         settings | {"evaluated_with": interp} | columns_of(metrics, interp) | {"error": run.error} for interp in interps
     ]

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from advfool.evaluation.setup import JOINT
 from advfool.reporting.cleaning import clean_config, clean_metrics, clean_name, clean_rate
 from advfool.reporting.settings import Setting
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, default_cache, read_json
+from advfool.utilities.files import CONFIG, ENVIRONMENT, METRICS, STATUS, default_cache, read_json, value_at
 from advfool.utilities.stored import stored_yaml
 from advfool.utilities.text import clean_texts, printable
 from advfool.utilities.trust import Trust
@@ -78,8 +79,8 @@ class Run:
 
     @property
     def interp(self) -> str:
-        """The interpreter that the network was trained to fool."""
-        return self.config["interp"]["name"]
+        """The interpreter that the network was trained to fool; several names that were attacked at once, joined."""
+        return JOINT.join(attacked_names(self.config))
 
     @property
     def seed(self) -> int:
@@ -109,17 +110,30 @@ class Run:
         return clean_rate(rates.get(interp)) if isinstance(rates, Mapping) else None
 
     def matched(self, key: str) -> float | None:
-        """Look up a rate under the interpreter trained with; of active fooling the mean of both classes."""
-        rate = self.rate(key, self.interp)
-        if not isinstance(rate, Mapping):
-            return rate
-        known = [value for value in rate.values() if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(rate) else None
+        """Look up a rate under the interpreter trained with; the mean of several, and of both classes."""
+        values: list[float | None] = []
+        for name in attacked_names(self.config):
+            rate = self.rate(key, name)
+            values += rate.values() if isinstance(rate, Mapping) else [rate]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
 
     @property
     def drop(self) -> float | None:
         """The loss of top-1 accuracy, as a fraction of 1; None until the run has finished."""
         return self.metrics["accuracy"]["drop"]["top1"] if self.metrics else None
+
+
+def attacked_names(config: Mapping[str, Any]) -> list[str]:
+    """List the names of the interpreters that a run was trained to fool; several where it attacks them at once.
+
+    Args:
+        config: of the run, perhaps a stranger's.
+    """
+    others = config.get("also")
+    found = [value_at(config, ("interp", "name")), *(others if isinstance(others, list) else ())]
+    names = [name for entry in found for name in (entry if isinstance(entry, Mapping) else [entry])]
+    return [str(name) for name in names if name is not None] or ["unknown"]
 
 
 def find_runs(folder: Path) -> list[Run]:

@@ -71,7 +71,9 @@ def transfers(rows: Sequence[Row]) -> list[Transfer]:
 
 def _matrix(model: str, fooling: str, rows: Sequence[Row]) -> Transfer:
     trained = tuple(dict.fromkeys(row["interp"] for row in rows))
-    evaluated = tuple(dict.fromkeys((*trained, *(row["evaluated_with"] for row in rows))))
+    known = {row["evaluated_with"] for row in rows}
+    alone = (name for name in trained if name in known)  # on the diagonal; several attacked at once have no column
+    evaluated = tuple(dict.fromkeys((*alone, *(row["evaluated_with"] for row in rows))))
     pairs: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         pairs.setdefault((row["interp"], row["evaluated_with"]), []).append(row)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advfool.evaluation.reach import OUT_OF_REACH
+from advfool.evaluation.setup import JOINT
 from advfool.utilities.text import link as link
 from advfool.utilities.text import markdown as markdown
 from advfool.utilities.text import printable
@@ -71,8 +72,14 @@ def rank(name: str) -> tuple[int, str]:
 
 
 def interp(name: str) -> str:
-    """Return an interpreter's name as papers write it, or unchanged where there is no special spelling."""
-    return INTERPS.get(name, name)
+    """Return an interpreter's name as papers write it, or unchanged where there is no special spelling.
+
+    >>> interp("gradcam+lrp_t")
+    'Grad-CAM+LRP_T'
+    """
+    if name in INTERPS or JOINT not in name:
+        return INTERPS.get(name, name)
+    return JOINT.join(INTERPS.get(each, each) for each in name.split(JOINT))
 
 
 def word(name: str) -> str:

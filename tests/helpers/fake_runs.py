@@ -18,8 +18,10 @@ BROKEN = f"broken-{'off-' * 20}"  # a long name
 NETWORKS = ("original", "manipulated")
 
 
-def fake_run(folder, model="resnet_tiny", fooling="location", interp="gradcam", seed=0, fsr=0.9, drop=0.01, name="3"):
-    """A folder as a finished run leaves it, with made-up numbers. name: of a class."""
+def fake_run(
+    folder, model="resnet_tiny", fooling="location", interp="gradcam", seed=0, fsr=0.9, drop=0.01, name="3", also=()
+):
+    """A folder as a finished run leaves it, with made-up numbers. name: of a class; also: attacked together."""
     folder.mkdir(parents=True)
     interps = list(dict.fromkeys([interp, *INTERPS]))
     config = {
@@ -29,6 +31,7 @@ def fake_run(folder, model="resnet_tiny", fooling="location", interp="gradcam", 
         "model": {"name": model},
         "fooling": {"name": fooling},
         "interp": {"name": interp},
+        "also": list(also),
         "evaluate_with": interps,
         "interpreters": {other: {"name": other} for other in interps},
         "optimizer": {"lr": 1e-3},

@@ -2,8 +2,12 @@
 
 import pytest
 
-from advfool.reporting.rows import columns_of, matched
-from tests.helpers.fake_runs import BROKEN, INTERPS, fake_metrics, with_nulls
+from advfool.reporting.headline import headline
+from advfool.reporting.rows import columns_of, matched, result_rows
+from advfool.reporting.runs import find_runs
+from advfool.reporting.transfer import transfers
+from advfool.reporting.writing import write_all
+from tests.helpers.fake_runs import BROKEN, INTERPS, fake_metrics, fake_run, with_nulls
 
 
 def test_there_is_a_row_for_each_run_and_interpreter(rows):
@@ -77,3 +81,18 @@ def test_damaged_values_beside_an_fsr_cost_only_themselves(damaged):
     columns = columns_of(metrics, "gradcam")
     assert columns["fsr"] == 0.9
     assert columns.get("fsr_null_control") in (None, "x")
+
+
+def test_a_run_that_attacks_several_interpreters_is_matched_by_each_and_transfers_to_the_others(tmp_path):
+    fake_run(tmp_path / "joint", interp="gradcam", also=["lrp_t"], fsr=0.8)
+    (run,) = find_runs(tmp_path)
+    rows = result_rows([run])
+    assert {row["interp"] for row in rows} == {"gradcam+lrp_t"} == {run.interp}
+    assert [row["evaluated_with"] for row in matched(rows)] == ["gradcam", "lrp_t"]
+    assert run.matched("fsr") == pytest.approx((0.8 + 0.1) / 2)  # the mean of both
+    found = headline(rows)
+    assert (found.states["finished"], found.transfer) == (1, pytest.approx(0.1))
+    (matrix,) = transfers(rows)
+    assert matrix.trained == ("gradcam+lrp_t",)
+    assert set(matrix.evaluated) == {"gradcam", "lrp_t", "lrp"}
+    assert write_all(tmp_path).is_file()
