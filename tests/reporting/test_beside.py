@@ -88,7 +88,7 @@ def test_active_tables_have_those_of_each_class():
 def test_plots_and_their_texts_have_them():
     run = a_run()
     accuracy = run.metrics["accuracy"] | {"drop": {"top1": 0.01, "ci95": None}}
-    chosen_by = {"fsr": {"gradcam": 0.9}, "accuracy": {"drop": 0.0}}
+    chosen_by = {"fsr": {run.interp: 0.9}, "accuracy": {"drop": 0.0}}
     metrics = run.metrics | {"accuracy": accuracy, "selection": chosen_by}
     rows = result_rows([replace(run, metrics=with_nulls(metrics, 0.5, 0.1))])
     anchors = {run.name: "run-1"}
