@@ -10,6 +10,7 @@ import numpy as np
 
 from advfool.reporting import wording
 from advfool.reporting.headline import known
+from advfool.reporting.pareto import CHOSEN_BY, pareto_front
 from advfool.reporting.rows import Row, matched
 from advfool.reporting.transfer import Transfer, TransferCell
 from advfool.utilities.plotting import History, evenly_spaced
@@ -17,7 +18,6 @@ from advfool.utilities.plotting import History, evenly_spaced
 Figure = dict[str, Any]
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#8c6bb1", "#a6761d")  # distinct for colour-blind readers
 GREY = "#808080"
-CHOSEN_BY = ("selection_fsr", "selection_accuracy_drop")  # what the Pareto front is chosen by
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
 DASHES = ("solid", "dash", "dot", "dashdot")
 SCALE = "Cividis"  # looks alike to colour-blind readers, and keeps its order in grey
@@ -175,25 +175,6 @@ def tradeoff_figure(rows: Sequence[Row], anchors: Mapping[str, str]) -> Figure:
     )
     alt = f"FSR against lost top-1 accuracy of {wording.plural(len(points), 'run')}. {front_of}"
     return {"data": data, "layout": layout, "alt": alt}
-
-
-def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """Choose the rows that no other row beats in both FSR and accuracy on the selection images: nothing is chosen on
-    test images.
-
-    Returns:
-        the rows, sorted by the accuracy that is lost on the selection images.
-
-    >>> runs = [{"selection_fsr": f, "selection_accuracy_drop": d} for f, d in ((0.5, 0.0), (0.4, 0.1), (0.9, 0.2))]
-    >>> [run["selection_fsr"] for run in pareto_front(runs)]
-    [0.5, 0.9]
-    """
-    front: list[Row] = []
-    rate, drop = CHOSEN_BY
-    for row in sorted(rows, key=lambda row: (row[drop], -row[rate])):
-        if not front or row[rate] > front[-1][rate]:
-            front.append(row)
-    return front
 
 
 def training_figure(history: History) -> Figure | None:

@@ -7,32 +7,8 @@ import plotly.graph_objects as go
 
 from advfool.reporting import plots
 from advfool.reporting.page import page_data
-from advfool.reporting.rows import matched
 from advfool.reporting.runs import find_runs
 from advfool.reporting.views import run_views
-
-
-def test_no_run_beats_one_on_the_pareto_front(rows):
-    points = [row for row in matched(rows) if row.get("fsr") is not None]
-    front = plots.pareto_front(points)
-    rate, drop = plots.CHOSEN_BY
-    assert [row["run"] for row in front] == ["c", "e", "a", "d"]
-    for row in points:
-        for best in front:
-            assert not (row[rate] > best[rate] and row[drop] < best[drop])
-
-
-def test_the_pareto_front_is_chosen_on_selection_images_and_drawn_where_the_test_images_say(rows):
-    points = [dict(row) for row in matched(rows) if row.get("fsr") is not None]
-    anchors = {row["run"]: row["run"] for row in points}
-    before = plots.tradeoff_figure(points, anchors)["data"][0]
-    for row in points:
-        row["fsr"], row["accuracy_drop_top1"] = 1 - row["fsr"], 0.5 * row["accuracy_drop_top1"]
-    after = plots.tradeoff_figure(points, anchors)["data"][0]
-    assert after["y"] == [round(100 - rate, 3) for rate in before["y"]]  # the same runs, at other places
-    for row in points:
-        del row["selection_fsr"]  # of a run that has none
-    assert plots.tradeoff_figure(points, anchors)["data"][0]["x"] == []
 
 
 def test_every_figure_is_one_of_plotlys_and_has_a_text_alternative(sweep, rows):
