@@ -8,14 +8,13 @@ from torch import Tensor
 
 from advfool.interpreters.base import Interpreter
 from advfool.interpreters.chunks import bounded_sum
-from advfool.interpreters.gradient import SimpleGrad
 from advfool.interpreters.tracing.recording import Recording
-from advfool.utilities.heatmaps import Normalise
+from advfool.interpreters.wrapping import Wrapping
 from advfool.utilities.kinds import Count, NonNegative, Seed
 
 
 @dataclass(frozen=True)
-class SmoothGrad(Interpreter):
+class SmoothGrad(Wrapping):
     """Average an interpreter's unnormalised heatmaps over noisy copies of the image, then normalise the mean.
 
     Args:
@@ -33,26 +32,12 @@ class SmoothGrad(Interpreter):
     Source: Smilkov et al. 2017 (`relative=True`); the absolute noise is that of Heo et al. 2019.
     """
 
-    interpreter: Interpreter = SimpleGrad()
     samples: Count = 16
     std: NonNegative = 0.1
     relative: bool = False
     seed: Seed = 0
     chunk: Count = 4
     fresh: bool = False
-
-    @property
-    def default_normalise(self) -> Normalise:
-        return self.interpreter.normalisation
-
-    @property
-    def signed(self) -> bool:
-        return self.interpreter.signed and self.normalise != "minmax"
-
-    @property
-    def layer(self) -> str | None:
-        """The layer that the averaged interpreter explains by, or None."""
-        return getattr(self.interpreter, "layer", None)
 
     def for_training(self) -> Interpreter:
         return replace(self, interpreter=self.interpreter.for_training(), fresh=True)

@@ -1,7 +1,7 @@
 """Compute heatmaps on the network with its ReLUs smoothed, whose gradients change less from place to place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,18 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from advfool.interpreters.base import Interpreter
-from advfool.interpreters.gradient import SimpleGrad
 from advfool.interpreters.tracing.recording import Recording, record
+from advfool.interpreters.wrapping import Wrapping
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.heatmaps import Normalise
 from advfool.utilities.kinds import Positive
 
 RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 
 
 @dataclass(frozen=True)
-class Softplus(Interpreter):
+class Softplus(Wrapping):
     """Explain the network with `softplus(beta x) / beta` in place of every ReLU of its forward pass.
 
     Predictions are those of the unchanged network; only the heatmap is read from a pass of the smoothed one. Other
@@ -37,7 +35,6 @@ class Softplus(Interpreter):
     Source: Dombrowski et al. 2019, Section 4 (beta smoothing).
     """
 
-    interpreter: Interpreter = SimpleGrad()
     beta: Positive = 5.0
 
     def __post_init__(self) -> None:
@@ -47,22 +44,6 @@ class Softplus(Interpreter):
                 f"interpreter: expected one that explains by gradients, got {type(self.interpreter).__name__}, whose "
                 "rules are made for ReLUs. Use SimpleGrad, Grad-CAM or another one of gradients."
             )
-
-    @property
-    def default_normalise(self) -> Normalise:
-        return self.interpreter.normalisation
-
-    @property
-    def signed(self) -> bool:
-        return self.interpreter.signed and self.normalise != "minmax"
-
-    @property
-    def layer(self) -> str | None:
-        """The layer that the interpreter explains by, or None."""
-        return getattr(self.interpreter, "layer", None)
-
-    def for_training(self) -> Interpreter:
-        return replace(self, interpreter=self.interpreter.for_training())
 
     def read(self, recording: Recording, targets: Int[Tensor, "n"] | int) -> Float[Tensor, "n h w"]:
         classes = recording.classes(targets)
