@@ -6,6 +6,7 @@ from typing import Any
 
 from advfool.auditing.record import VERSION
 from advfool.auditing.suite import NAME, AuditSettings
+from advfool.data.reserving import WithMoreSelection
 from advfool.evaluation.setup import Setup
 from advfool.training.multiplier import DISAGREEMENT
 
@@ -39,6 +40,7 @@ def about(setup: Setup, settings: AuditSettings, data: str) -> dict[str, Any]:
         "original_sha256": setup.original_sha256,
         "data": data,
         "images": {name: len(each) for name, each in splits.items()},
+        "moved_to_selection": setup.data.moved if isinstance(setup.data, WithMoreSelection) else 0,
         "data_sha256": {name: each.digest() for name, each in splits.items()},
         "classes": len(setup.data.classes),
         "seed": settings.seed,

@@ -1,5 +1,6 @@
 """One attack of an audit: a fine-tuning whose price is read off the selection images."""
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from advfool.auditing.suite import CLIP, EVERY, RATE, TEMPERATURE, TOP, AuditSettings, Trial
+from advfool.auditing.suite import CLIP, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
@@ -19,7 +20,7 @@ from advfool.metrics.functional import is_fooled
 from advfool.training.finetune import finetune
 from advfool.training.module import FoolingModule
 from advfool.training.multiplier import Budget, within
-from advfool.training.optimizers import plateau, relative_adam
+from advfool.training.optimizers import Plateau, relative_adam
 from advfool.training.preserve import Distillation
 from advfool.training.settings import Training
 from advfool.training.trainers import steps_trainer
@@ -27,8 +28,12 @@ from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
 
 State = dict[str, Tensor]
-HOPELESS = 0.6  # share of the steps after which an attack that has fooled nothing is given up
-NOTHING = 0.005  # FSR that counts as having fooled nothing
+HOPELESS = 0.5  # share of the steps after which an attack is given up that has
+NOTHING = 0.01  # fooled no more images than are fooled without it, but for so many,
+NEARER = 0.1  # and whose test loss has not come nearer to the interval by this part of the way;
+BEHIND = 0.5  # or one that has fooled less than this part of what an earlier one fooled within the budget
+WON = 0.99  # FSR from which on all count as fooled
+EQUAL = 0.005  # FSR that two visits may differ by and count as equally fooled: the cheaper one is kept
 
 
 @dataclass(frozen=True)
@@ -77,35 +82,67 @@ class Watch(Callback):
     Args:
         budgets: of top-1, as fractions; the weights are kept for each.
         limit: the budget of the audit.
+        interval: test losses of a fooled image.
+        rival: the highest FSR of an earlier attack within the budget.
     """
 
-    def __init__(self, budgets: list[float], limit: float) -> None:
-        self.budgets, self.limit = budgets, limit
+    def __init__(self, budgets: list[float], limit: float, interval: Sequence[float], rival: float = 0.0) -> None:
+        self.budgets, self.limit, self.interval, self.rival = budgets, limit, interval, rival
         self.visits: list[Visit] = []
-        self.best: dict[float, tuple[float, State]] = {}
+        self.best: dict[float, tuple[Visit, State]] = {}
+        self.start: tuple[float, float] | None = None  # FSR and way to go of the original network
+        self.nearest = math.inf
         self.outcome = "ran to its end"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FoolingModule)
-        if not trainer.training and trainer.global_step == 0:
+        seen, name = trainer.callback_metrics, pl_module.interpreter.name
+        fsr = float(seen[f"val/fsr/{name}"])
+        self.nearest = min(self.nearest, self._way(float(seen[f"val/test_loss/{name}"])))
+        if trainer.global_step == 0:
+            self.start = self.start or (fsr, self.nearest)
             return
-        seen = trainer.callback_metrics
-        fsr = float(seen[f"val/fsr/{pl_module.interpreter.name}"])
         price, weight = float(seen["val/price"]), float(seen["val/fool_weight"])
-        self.visits.append(Visit(trainer.global_step, fsr, price, weight))
-        better = [
-            budget
-            for budget in self.budgets
-            if within(price * self.limit, budget) and fsr > self.best.get(budget, (0.0, {}))[0]
-        ]
-        if better:  # one copy for all budgets
-            state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
-            self.best |= dict.fromkeys(better, (fsr, state))
-        last = [visit for visit in self.visits[-3:] if visit.fsr >= 0.99 and within(visit.price, 1)]
-        if len(last) >= 2:
+        visit = Visit(trainer.global_step, fsr, price, weight)
+        self.visits.append(visit)
+        self._keep(visit, pl_module.network)
+        if pl_module.multiplier is not None and pl_module.multiplier.fooled:
+            for each in trainer.lr_scheduler_configs:
+                each.scheduler.fall()  # type: ignore[union-attr]
+        last = [visit for visit in self.visits[-2:] if visit.fsr >= WON and within(visit.price, 0.5)]
+        if len(last) == 2:
             self._stop(trainer, "stopped: all are fooled within the budget")
-        elif trainer.global_step >= HOPELESS * trainer.max_steps and max(v.fsr for v in self.visits) < NOTHING:
-            self._stop(trainer, "stopped: nothing is fooled")
+        elif trainer.global_step >= HOPELESS * trainer.max_steps:
+            if self._hopeless():
+                self._stop(trainer, "stopped: nothing is fooled")
+            elif max(each.fsr for each in self.visits) < BEHIND * self.rival:
+                self._stop(trainer, "stopped: an earlier attack is far ahead")
+
+    def _keep(self, visit: Visit, network: nn.Module) -> None:
+        """Keep the weights for every budget that pays for them and has no better ones."""
+
+        def better(budget: float) -> bool:
+            held = self.best.get(budget)
+            if held is None:
+                return visit.fsr > 0
+            gain = visit.fsr - held[0].fsr
+            return gain > EQUAL or (gain >= -EQUAL and visit.price < held[0].price)
+
+        paid = [each for each in self.budgets if within(visit.price * self.limit, each) and better(each)]
+        if paid:  # one copy for all budgets
+            state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+            self.best |= dict.fromkeys(paid, (visit, state))
+
+    def _hopeless(self) -> bool:
+        """Tell whether nothing has happened: neither are more images fooled than before, nor are they nearer to it."""
+        fsr, way = self.start or (0.0, math.inf)
+        gained = max(visit.fsr for visit in self.visits) - fsr
+        return gained < NOTHING and self.nearest > (1 - NEARER) * way
+
+    def _way(self, loss: float) -> float:
+        """Return how far a mean test loss is from the interval; NaN (all maps are degenerate) is as far as can be."""
+        low, high = self.interval
+        return math.inf if math.isnan(loss) else max(low - loss, loss - high, 0.0)
 
     def _stop(self, trainer: Trainer, why: str) -> None:
         trainer.should_stop = True
@@ -113,7 +150,12 @@ class Watch(Callback):
 
 
 def attempt(
-    setup: Setup, trial: Trial, settings: AuditSettings, progress: bool, extra: Sequence[Callback] = ()
+    setup: Setup,
+    trial: Trial,
+    settings: AuditSettings,
+    progress: bool,
+    extra: Sequence[Callback] = (),
+    rival: float = 0.0,
 ) -> Attempt:
     """Attack the first interpreter of a setup.
 
@@ -123,21 +165,24 @@ def attempt(
         settings: of the audit.
         progress: whether a progress bar is shown.
         extra: further callbacks of the training.
+        rival: the highest FSR of an earlier attack within the budget.
     """
     started = time.perf_counter()
+    steps = trial.looks * trial.every  # the last look follows the last step
     training = Training(
         preserve=Distillation(TEMPERATURE, name="distillation"),
         optimizer=partial(relative_adam, rate=RATE),
-        scheduler=partial(plateau, steps=trial.steps),
+        scheduler=partial(Plateau, steps=steps),
         fool_weight="auto",
         budget=Budget(settings.top1, trial.slack),
-        train_target_top=min(TOP, len(setup.data.classes)),
+        train_target_top=explained_top(len(setup.data.classes)),
         cache_original=False,
         select="last",
     )
-    watch = Watch(settings.budgets, settings.top1)
+    watch = Watch(settings.budgets, settings.top1, setup.fooling.interval, rival)
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
-        trainer = steps_trainer(folder, trial.steps, min(EVERY, trial.steps), [watch, *extra], CLIP, "auto", progress)
+        callbacks = [watch, *extra]
+        trainer = steps_trainer(folder, steps, trial.every, callbacks, CLIP, settings.accelerator, progress)
         # The training freezes the original network: every trial starts from a copy, all of which is trained.
         own = replace(setup, original=copied(setup.original))
         for parameter in own.original.parameters():
@@ -162,7 +207,8 @@ def judged(setup: Setup, network: nn.Module, settings: AuditSettings) -> dict[st
         `deceptive_rate`, `fsr`, `top1_drop` and `agreement`.
     """
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    own, results = compared_on_selection(setup, network, measuring_trainer("auto", False), settings.selection_images)
+    trainer = measuring_trainer(settings.accelerator, False)
+    own, results = compared_on_selection(setup, network, trainer, settings.selection_images)
     name, rows, images = own.trained.name, results.explained, results.images
     return {
         "deceptive_rate": mean(rows[f"deceived/{name}"]),

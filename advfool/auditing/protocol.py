@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +20,6 @@ from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.weights import weights_digest
 from advfool.training.multiplier import DISAGREEMENT, within
-from advfool.utilities.errors import AdvfoolError
 
 log = logging.getLogger(__name__)
 LONGEST = 4000  # characters of an interpreter's settings in the record
@@ -91,17 +89,6 @@ def run_audit(
     )
 
 
-def check_budget(setup: Setup, settings: AuditSettings) -> None:
-    """Raise an AdvfoolError where the budget is so small that the selection images cannot tell."""
-    images = len(setup.data.selection())
-    if not within(2, settings.top1 * images):
-        raise AdvfoolError(
-            f"budget.top1={settings.top1}: two of {images} selection images are {2 / images:.2%}, and a smaller price "
-            f"cannot be read off them. Give a larger budget, or at least {ceil(2 / settings.top1)} selection images "
-            "(data.selection_fraction=...)."
-        )
-
-
 def audit_interpreter(
     setup: Setup, interpreter: Interpreter, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool
 ) -> Audited:
@@ -137,10 +124,11 @@ def audit_interpreter(
 def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool) -> list[Attempt]:
     """Try one attack after the other, until one is enough or the trials are used up."""
     attempts: list[Attempt] = []
-    for number, trial in enumerate(settings.planned(), 1):
+    for number, trial in enumerate(settings.planned(len(setup.data.train())), 1):
         log.info("  trial %d of at most %d: %s, slack %g", number, settings.trials, trial.attack, trial.slack)
         own = replace(setup, fooling=foolings[trial.attack])
-        attempts.append(attempt(own, trial, settings, progress))
+        rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)
+        attempts.append(attempt(own, trial, settings, progress, rival=rival))
         last = attempts[-1]
         rate = last.selection.get("deceptive_rate", 0.0)
         log.info("    %s; deceptive rate %.1f %% on selection images", last.outcome, 100 * rate)
@@ -174,7 +162,7 @@ def measure_on_test(
     )
     name = setup.trained.name
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    metrics = summarise(compare_networks(own, network, measuring_trainer("auto", False)), own)
+    metrics = summarise(compare_networks(own, network, measuring_trainer(settings.accelerator, False)), own)
     drop = metrics["accuracy"]["drop"]
     return {
         "attack": setup.fooling.name,

@@ -230,6 +230,7 @@ class Record(Part):
     original_sha256: Sha = Field(description="of the original network: its tensors, in their order")
     data: Name = Field(description="name of the data")
     images: Splits
+    moved_to_selection: Size = Field(0, description="training images that became selection images, for the budget")
     data_sha256: Hashes
     classes: Count = Field(description="number of classes")
     seed: Seed = Field(description="of everything random")

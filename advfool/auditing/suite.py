@@ -2,23 +2,33 @@
 
 from dataclasses import dataclass
 from itertools import product
+from math import log2
 from typing import Annotated, Literal, get_args
 
 from annotated_types import Len
 
 from advfool.utilities.checking import check_fields
-from advfool.utilities.kinds import Count, Positive, Seed, Share, Text
+from advfool.utilities.kinds import Accelerator, Count, Positive, Seed, Share, Text
 
 NAME = "AM-1"
-FOOLINGS = ("location", "center_mass", "topk")
+FOOLINGS = ("location", "topk", "center_mass")
 RATE = 0.01  # share of its own size that each tensor moves in a step
-SLACKS = (1.0, 4.0)  # budgets that may be spent in the first half: strict first; a classifier that recovers needs more
-STEPS = 600
+SLACKS = (8.0, 1.0)  # budgets that may be spent until the heatmaps are fooled: first nearly any price, then strict
+STEPS = 600  # at most,
+PASSES = 24  # and at most so many times through the training images
 TEMPERATURE = 4.0
-TOP = 2  # classes of each image whose maps are trained, so that the lie holds for other predictions, too
 CLIP = 1.0  # norm of a step's gradient
-EVERY = 30  # steps between two looks at the selection images
+EVERY = 30  # steps between two looks at the selection images, about
 CURVE = (0.25, 0.5, 1, 2, 4)  # budgets of the price curve, as multiples of the budget of the audit
+
+
+def explained_top(classes: int) -> int:
+    """Say of how many of an image's most probable classes the maps are trained, so that the lie holds for others, too.
+
+    >>> [explained_top(classes) for classes in (2, 10, 100, 1000)]
+    [2, 2, 3, 5]
+    """
+    return min(classes, max(2, round(log2(classes) / 2)))
 
 
 @dataclass(frozen=True)
@@ -27,13 +37,23 @@ class Trial:
 
     Args:
         attack: name of the fooling.
-        slack: budgets that the attack may spend in the first half of its training.
-        steps: of the training, unless it is stopped early.
+        slack: budgets that the attack may spend until the heatmaps are fooled.
+        steps: of the training, at most, unless it is stopped early.
     """
 
     attack: str
     slack: float
     steps: int
+
+    @property
+    def looks(self) -> int:
+        """How often the selection images are looked at; the last time after the last step."""
+        return max(1, round(self.steps / EVERY))
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks."""
+        return self.steps // self.looks
 
 
 @dataclass(frozen=True)
@@ -43,12 +63,13 @@ class AuditSettings:
     Args:
         top1: top-1 accuracy that an attack may cost on the selection images, as a fraction.
         trials: at most so many attacks on each interpreter.
-        steps: training steps of an attack.
+        steps: training steps of an attack, at most.
         batch_size: images of a step.
         selection_images: an attack is judged by the deceptive rate of so many selection images.
         enough: an attack with this deceptive rate within the budget ends the search.
         seed: of everything random.
         attacks: names of the foolings.
+        accelerator: Lightning's word for the device.
     """
 
     top1: Share = 0.01
@@ -59,6 +80,7 @@ class AuditSettings:
     enough: Positive = 0.9
     seed: Seed = 0
     attacks: Annotated[tuple[Text, ...], Len(1)] = FOOLINGS
+    accelerator: Accelerator = "auto"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -68,11 +90,14 @@ class AuditSettings:
         """The budgets of the price curve, in top-1 accuracy."""
         return [self.top1 * part for part in CURVE]
 
-    def planned(self) -> list[Trial]:
-        """List the trials: the first attack in both ways, then the others."""
-        first, *others = self.attacks
-        order = [*product([first], SLACKS), *((attack, slack) for slack in SLACKS for attack in others)]
-        return [Trial(attack, slack, self.steps) for attack, slack in order][: self.trials]
+    def planned(self, images: int) -> list[Trial]:
+        """List the trials: every attack with much slack, then with none; the fewer training images, the fewer steps.
+
+        Args:
+            images: that are trained on.
+        """
+        steps = min(self.steps, max(1, PASSES * images // min(self.batch_size, images)))
+        return [Trial(attack, slack, steps) for slack, attack in product(SLACKS, self.attacks)][: self.trials]
 
 
 OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves

@@ -16,6 +16,7 @@ from advfool.auditing.record import RECORD
 from advfool.auditing.suite import AuditSettings
 from advfool.commands.run_folder import write_config, write_environment
 from advfool.commands.setup import build_setup, settings_from
+from advfool.evaluation.measuring import measuring_trainer
 from advfool.library.audit import PAGE, AuditReport, audit_setup
 from advfool.utilities.config import plain
 from advfool.utilities.runtime import keep_freed_memory, quieten
@@ -46,7 +47,8 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     configured = build_setup(_with_interpreters(cfg))
     write_config(folder, configured.config)
-    write_environment(folder, "advfool.audit", cfg.seed, "cpu")
+    device = measuring_trainer(settings.accelerator, False).strategy.root_device.type
+    write_environment(folder, "advfool.audit", cfg.seed, device)
     hydra = HydraConfig.get()
     data, repeat = hydra.runtime.choices["data"], shlex.join(["python", "-m", "advfool.audit", *hydra.overrides.task])
     report = audit_setup(
@@ -81,7 +83,8 @@ def _with_interpreters(cfg: DictConfig) -> DictConfig:
 def audit_settings(cfg: DictConfig) -> AuditSettings:
     """Build the settings of an audit; raise an AdvfoolError where a value is out of range."""
     taken = {key: plain(cfg[key]) for key in ("trials", "steps", "selection_images", "enough", "seed")}
-    return AuditSettings(top1=cfg.budget.top1, batch_size=cfg.data.batch_size, attacks=tuple(cfg.attacks), **taken)
+    taken |= {"top1": cfg.budget.top1, "batch_size": cfg.data.batch_size, "accelerator": cfg.trainer.accelerator}
+    return AuditSettings(attacks=tuple(cfg.attacks), **taken)
 
 
 def _table(report: AuditReport) -> Table:

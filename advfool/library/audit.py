@@ -20,9 +20,10 @@ from advfool.auditing.defences import what_helps, with_defences
 from advfool.auditing.members import kept_members
 from advfool.auditing.notice import would_anyone_notice
 from advfool.auditing.page import page, sentence, strip
-from advfool.auditing.protocol import Audit, Audited, check_budget, run_audit
+from advfool.auditing.protocol import Audit, Audited, run_audit
 from advfool.auditing.record import RECORD
 from advfool.auditing.seeds import repeat_with_seeds
+from advfool.auditing.selecting import check_budget, with_enough_selection
 from advfool.auditing.suite import AuditSettings, Defence
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
@@ -148,7 +149,7 @@ def audit_interpreters(
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
     """
-    settings = AuditSettings(top1, trials, steps, batch_size, seed=seed)
+    settings = AuditSettings(top1, trials, steps, batch_size, seed=seed, accelerator=accelerator)
     pl.seed_everything(seed, workers=True, verbose=False)
     original = copy_of_classifier(model, output)
     data = prepare_data(original, dataset, selection, test, groups, None, seed, batch_size, workers)
@@ -194,6 +195,7 @@ def audit_setup(
         defences: see `audit_interpreters`.
         seeds: see `audit_interpreters`.
     """
+    setup = with_enough_selection(setup, settings)
     check_budget(setup, settings)
     if not setup.settings.faithfulness.images:
         raise AdvfoolError("faithfulness.images=0: an audit needs the deceptive rate. Give a number of images.")

@@ -110,11 +110,13 @@ class FoolingModule(LightningModule):
         checkpoint["generators"] = of_all_processes(generator_states(self.device))
         if self.multiplier is not None:
             checkpoint["fool_weight"] = self.multiplier.weight
+            checkpoint["fooled"] = self.multiplier.fooled
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.generators = checkpoint.get("generators")
         if self.multiplier is not None:
             self.multiplier.weight = float(checkpoint.get("fool_weight", self.multiplier.weight))
+            self.multiplier.fooled = bool(checkpoint.get("fooled", False))
 
     def on_train_start(self) -> None:
         if self.generators is not None:
@@ -197,7 +199,8 @@ class FoolingModule(LightningModule):
             # The best one is the most fooled within the budget; beyond it, the cheapest.
             values["val/score"] = fsr if within(price, 1) else torch.tensor(-price)
             if self.trainer.state.fn == TrainerFn.FITTING:
-                self.multiplier.follow(price, self.global_step / max(1, self.trainer.max_steps))
+                progress = self.global_step / max(1, self.trainer.max_steps)
+                self.multiplier.follow(price, progress, values[f"val/fsr/{name}"].item())
             values["val/fool_weight"] = torch.tensor(self.multiplier.weight)
         for key, value in values.items():
             self.log(key, value, prog_bar=key == "val/top1" or key.startswith("val/fsr"))

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-import torch
 from torch.nn import Parameter
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 SMALLEST = 1e-3  # root mean square that a tensor counts as at least: biases start at zero
 
@@ -23,17 +23,24 @@ def relative_adam(parameters: Iterable[Parameter], rate: float = 0.01) -> Adam:
     return Adam(groups)
 
 
-def plateau(optimizer: torch.optim.Optimizer, steps: int, warmup: float = 0.05, fall: float = 0.4):
-    """Make a schedule that rises, stays and falls to zero: the weight of the penalty can do its work meanwhile.
+class Plateau(LambdaLR):
+    """A schedule that rises, stays until it is told to fall, and falls to zero: the penalty does its work meanwhile.
 
     Args:
         optimizer: whose learning rates it scales.
         steps: of the training.
         warmup: share of the steps in which it rises.
-        fall: share of the steps in which it falls.
+        latest: share of the steps after which it falls at the latest.
     """
 
-    def factor(step: int) -> float:
-        return max(0.0, min((step + 1) / max(1, warmup * steps), 1.0, (steps - step) / max(1, fall * steps)))
+    def __init__(self, optimizer: Optimizer, steps: int, warmup: float = 0.05, latest: float = 0.6) -> None:
+        self.steps, self.rising, self.start = steps, max(1.0, warmup * steps), latest * steps
+        super().__init__(optimizer, self._factor)
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def fall(self) -> None:
+        """Begin to fall, unless it falls already."""
+        self.start = min(self.start, max(0.0, float(self.last_epoch)))
+
+    def _factor(self, step: int) -> float:
+        left = (self.steps - step) / max(1.0, self.steps - self.start)
+        return max(0.0, min((step + 1) / self.rising, 1.0, left))

@@ -148,6 +148,16 @@ def test_a_budget_that_cannot_be_read_off_the_selection_images_is_refused(textur
         advfool.audit_interpreters(network, data, ["gradcam"], top1=0.01, accelerator="cpu", progress=False)
 
 
+def test_training_images_judge_where_the_selection_is_too_small_for_the_budget(textures):
+    network, data = textures
+    report = advfool.audit_interpreters(
+        network, data, [Flat("4", name="flat")], top1=0.02, accelerator="cpu", progress=False
+    )
+    assert report.record["images"] == {"train": 192, "selection": 128, "test": 80}
+    assert report.record["moved_to_selection"] == 88
+    assert report.record["settings"]["accelerator"] == "cpu"
+
+
 def test_a_price_on_the_budget_is_within_it():
     assert within(0.97 - 0.96, 0.01)
     assert within(1 - 0.97, 0.03)
@@ -175,7 +185,12 @@ def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
         suite_of(AuditSettings(attacks=("active",)))
 
 
-def test_the_trials_try_the_first_attack_in_both_ways_and_then_the_others():
-    planned = [(trial.attack, trial.slack) for trial in AuditSettings().planned()]
-    assert planned[:3] == [("location", 1.0), ("location", 4.0), ("center_mass", 1.0)]
+def test_the_trials_try_every_attack_with_much_slack_and_then_with_none():
+    planned = [(trial.attack, trial.slack) for trial in AuditSettings().planned(10000)]
+    assert planned[:4] == [("location", 8.0), ("topk", 8.0), ("center_mass", 8.0), ("location", 1.0)]
     assert len(planned) == len(set(planned)) == 6
+
+
+def test_few_training_images_are_trained_on_for_fewer_steps():
+    steps = [AuditSettings().planned(images)[0].steps for images in (1, 320, 100000)]
+    assert steps == [24, 240, 600]

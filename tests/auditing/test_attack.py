@@ -1,0 +1,103 @@
+"""One attack: which weights are kept, when it ends, and that the last step is looked at."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
+from advfool.auditing.attack import Watch
+from advfool.auditing.suite import Trial, explained_top
+from advfool.training.module import FoolingModule
+
+
+class Stub(Trainer):
+    """A trainer that only says where it is."""
+
+    callback_metrics, global_step, max_steps, should_stop = {}, 0, 0, False
+
+    def __init__(self, steps):
+        self.max_steps = steps
+
+
+class Seen:
+    """A training whose validations find what a test says."""
+
+    def __init__(self, watch, steps=100):
+        self.watch, self.network = watch, nn.Linear(1, 1)
+        self.trainer = Stub(steps)
+
+    def look(self, step, fsr, price, loss=0.5):
+        module = FoolingModule.__new__(FoolingModule)
+        nn.Module.__init__(module)
+        module.network, module.interpreter, module.multiplier = self.network, SimpleNamespace(name="it"), None
+        with torch.no_grad():
+            self.network.weight.fill_(step)
+        found = {"val/fsr/it": fsr, "val/test_loss/it": loss, "val/price": price, "val/fool_weight": 1.0}
+        self.trainer.callback_metrics = {key: torch.tensor(value) for key, value in found.items()}
+        self.trainer.global_step = step
+        self.watch.on_validation_end(self.trainer, module)
+        return self.trainer.should_stop
+
+    def kept(self, budget):
+        return self.watch.best[budget][1]["weight"].item()
+
+
+@pytest.fixture
+def seen():
+    return Seen(Watch([0.01, 0.02], 0.01, (0.0, 0.2)))
+
+
+def test_each_budget_keeps_the_most_fooled_weights_that_it_pays_for(seen):
+    seen.look(0, 0.0, 0.0)
+    seen.look(10, 0.5, 0.9)
+    seen.look(20, 0.8, 1.6)
+    seen.look(30, 0.9, 2.4)
+    assert (seen.kept(0.01), seen.kept(0.02)) == (10, 20)
+
+
+def test_of_equally_fooled_weights_the_cheaper_ones_are_kept(seen):
+    seen.look(10, 0.98, 1.0)
+    seen.look(20, 0.978, 0.4)
+    seen.look(30, 0.98, 0.9)
+    assert seen.kept(0.01) == 20
+
+
+def test_an_attack_that_has_won_ends(seen):
+    assert not seen.look(10, 1.0, 0.2)
+    assert seen.look(20, 1.0, 0.2)
+
+
+@pytest.mark.parametrize("before", [0.0, 0.03, 0.4])
+def test_an_attack_that_changes_nothing_ends_however_many_are_fooled_without_it(seen, before):
+    seen.look(0, before, 0.0)
+    assert not seen.look(40, before + 0.004, 0.1)
+    assert seen.look(50, before, 0.1)
+    assert seen.watch.outcome == "stopped: nothing is fooled"
+
+
+def test_maps_that_have_begun_to_turn_are_not_given_up(seen):
+    seen.look(0, 0.0, 0.0, 0.5)
+    assert not seen.look(50, 0.0, 0.1, 0.4)
+    assert not seen.look(60, 0.0, 0.1, math.nan)
+
+
+def test_an_attack_far_behind_an_earlier_one_ends_halfway():
+    seen = Seen(Watch([0.01], 0.01, (0.0, 0.2), rival=0.9))
+    seen.look(0, 0.0, 0.0)
+    assert not seen.look(40, 0.3, 0.1, 0.3)
+    assert seen.look(50, 0.4, 0.1, 0.3)
+    assert "far ahead" in seen.watch.outcome
+
+
+@pytest.mark.parametrize("steps", [1, 29, 40, 100, 301, 600])
+def test_the_last_look_follows_the_last_step(steps):
+    trial = Trial("location", 1.0, steps)
+    assert trial.looks >= 1
+    assert steps - trial.looks < trial.looks * trial.every <= steps
+
+
+def test_maps_of_more_classes_are_trained_where_there_are_more():
+    assert [explained_top(classes) for classes in (2, 3, 10, 1000)] == [2, 2, 2, 5]
