@@ -81,7 +81,8 @@ def test_what_was_tried_is_told(audited):
     assert found["honesty"]["faithful"] > 0.5
     assert found["honesty"]["zero_gradient"] < 0.5
     assert 1 <= len(found["trials"]) <= 2
-    assert all(trial["attack"] == "location" and trial["visits"] for trial in found["trials"])
+    assert [trial["attack"] for trial in found["trials"]] == ["location", "topk"][: len(found["trials"])]
+    assert all(trial["visits"] and trial["visits"][-1]["step"] <= 40 for trial in found["trials"])
     if found["attack"]:
         assert found["ci95"][0] <= found["deceptive_rate"] <= found["ci95"][1]
         assert found["curve"]
