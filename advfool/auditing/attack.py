@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from advfool.auditing.suite import CLIP, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
+from advfool.auditing.suite import CLIP, FIRST, MIX, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
@@ -176,6 +176,8 @@ def attempt(
         fool_weight="auto",
         budget=Budget(settings.top1, trial.slack),
         train_target_top=explained_top(len(setup.data.classes)),
+        train_target_first=FIRST,
+        mix=MIX,
         cache_original=False,
         select="last",
     )

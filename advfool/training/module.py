@@ -136,7 +136,7 @@ class FoolingModule(LightningModule):
         original = self._original(explained, "train", wants_maps, wants_logits)
         targets = self.targets(explained, original.logits if original else None)
         if top and original:
-            targets = draw_from_top(original.logits, top)
+            targets = draw_from_top(original.logits, top, self.settings.train_target_first)
         penalties = []
         for place, interpreter in enumerate(self.trained):
             heatmaps = read_maps(interpreter, recording, targets)
@@ -245,7 +245,10 @@ class FoolingModule(LightningModule):
         return self.trainer.strategy.reduce_boolean_decision(bool(holds), all=True) if self._trainer else bool(holds)
 
 
-def draw_from_top(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n"]:
-    """Draw one of the top k classes of each image."""
+def draw_from_top(logits: Float[Tensor, "n c"], k: int, first: float = 0.0) -> Int[Tensor, "n"]:
+    """Draw one of the top k classes of each image, but for a share of the images the first of them."""
     top = top_classes(logits, k)
-    return top.gather(1, torch.randint(top.shape[1], (len(top), 1)).to(top.device))[:, 0]
+    place = torch.randint(top.shape[1], (len(top), 1))
+    if first:
+        place = torch.where(torch.rand(len(top), 1) < first, 0, place)
+    return top.gather(1, place.to(top.device))[:, 0]

@@ -85,7 +85,7 @@ class Multiplier:
         if not within(price, allowance) or (spare and price > 0.5):
             self.weight *= self.down
         elif not spare and price < 0.5 * allowance:
-            self.weight *= self.up**2 if price < allowance / 8 else self.up
+            self.weight *= self.up
 
     def allowance(self, progress: float) -> float:
         """Return how many budgets may be spent after a share of the training."""

@@ -32,6 +32,7 @@ class Training:
         budget: what the attack may cost with `auto`.
         train_target_top: while training, explain a class drawn from the original network's top k classes; None: the
             class that is measured.
+        train_target_first: share of the images whose most probable class is explained all the same, from 0 to 1.
         mix: share of each batch that is blended (mixup, cutmix), from 0 to 1.
         trainable: names of the modules to fine-tune; None: all.
         drop_weight: points of FSR that a lost point of accuracy costs in the choice of the best checkpoint.
@@ -49,6 +50,7 @@ class Training:
     fool_weight: NonNegative | Literal["auto"] = 1.0
     budget: Budget = field(default_factory=Budget)
     train_target_top: Count | None = None
+    train_target_first: Share = 0.0
     mix: Share = 0.0
     trainable: Annotated[Names, Len(1)] | None = None
     drop_weight: NonNegative = 5.0

@@ -10,6 +10,7 @@ from advfool.foolings import Active, CenterMass, Location, Target, TopK
 from advfool.foolings.base import CompositeFooling
 from advfool.interpreters import SimpleGrad
 from advfool.training.cached_original import ANOTHER
+from advfool.training.module import draw_from_top
 from advfool.training.preserve import CrossEntropy, Distillation
 from tests.helpers.original import GRADCAM, keep, passes
 from tests.helpers.setups import make_module
@@ -156,3 +157,11 @@ def test_several_interpreters_share_one_pass_of_each_network_and_none_is_dropped
     torch.testing.assert_close(gradients[2], (gradients[0] + gradients[1]) / 2, rtol=1e-3, atol=1e-5)
     step.validation_step(batch["composites"] if isinstance(batch, dict) else batch, 0, int(isinstance(batch, dict)))
     assert [rates.fsr.total.item() for rates in step.val_maps] == [6 if isinstance(batch, dict) else 5] * 2
+
+
+def test_a_share_of_the_images_has_its_most_probable_class_explained():
+    logits = torch.randn(4000, 10, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    for first, share in ((0.0, 1 / 4), (0.5, 5 / 8), (1.0, 1.0)):
+        drawn = draw_from_top(logits, 4, first)
+        assert (drawn == logits.argmax(dim=1)).float().mean().item() == pytest.approx(share, abs=0.03)
