@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from advfool.auditing.suite import CLIP, FIRST, MIX, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
+from advfool.auditing.suite import CLIP, FIRST, MIX, OFFSET, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
@@ -32,6 +32,7 @@ HOPELESS = 0.5  # share of the steps after which an attack is given up that has
 NOTHING = 0.01  # fooled no more images than are fooled without it, but for so many,
 NEARER = 0.1  # and whose test loss has not come nearer to the interval by this part of the way;
 BEHIND = 0.5  # or one that has fooled less than this part of what an earlier one fooled within the budget
+COLLAPSED = 0.9  # share of degenerate maps from which a training does not return
 WON = 0.99  # FSR from which on all count as fooled
 EQUAL = 0.005  # FSR that two visits may differ by and count as equally fooled: the cheaper one is kept
 
@@ -91,16 +92,16 @@ class Watch(Callback):
         self.visits: list[Visit] = []
         self.best: dict[float, tuple[Visit, State]] = {}
         self.start: tuple[float, float] | None = None  # FSR and way to go of the original network
-        self.nearest = math.inf
+        self.way = math.inf  # still to go
         self.outcome = "ran to its end"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FoolingModule)
         seen, name = trainer.callback_metrics, pl_module.interpreter.name
         fsr = float(seen[f"val/fsr/{name}"])
-        self.nearest = min(self.nearest, self._way(float(seen[f"val/test_loss/{name}"])))
+        self.way = self._way_of(float(seen[f"val/test_loss/{name}"]))
         if trainer.global_step == 0:
-            self.start = self.start or (fsr, self.nearest)
+            self.start = self.start or (fsr, self.way)
             return
         price, weight = float(seen["val/price"]), float(seen["val/fool_weight"])
         visit = Visit(trainer.global_step, fsr, price, weight)
@@ -112,6 +113,8 @@ class Watch(Callback):
         last = [visit for visit in self.visits[-2:] if visit.fsr >= WON and within(visit.price, 0.5)]
         if len(last) == 2:
             self._stop(trainer, "stopped: all are fooled within the budget")
+        elif float(seen[f"val/degenerate/{name}"]) > COLLAPSED:
+            self._stop(trainer, "stopped: most maps have become degenerate")
         elif trainer.global_step >= HOPELESS * trainer.max_steps:
             if self._hopeless():
                 self._stop(trainer, "stopped: nothing is fooled")
@@ -137,9 +140,9 @@ class Watch(Callback):
         """Tell whether nothing has happened: neither are more images fooled than before, nor are they nearer to it."""
         fsr, way = self.start or (0.0, math.inf)
         gained = max(visit.fsr for visit in self.visits) - fsr
-        return gained < NOTHING and self.nearest > (1 - NEARER) * way
+        return gained < NOTHING and self.way > (1 - NEARER) * way
 
-    def _way(self, loss: float) -> float:
+    def _way_of(self, loss: float) -> float:
         """Return how far a mean test loss is from the interval; NaN (all maps are degenerate) is as far as can be."""
         low, high = self.interval
         return math.inf if math.isnan(loss) else max(low - loss, loss - high, 0.0)
@@ -170,7 +173,7 @@ def attempt(
     started = time.perf_counter()
     steps = trial.looks * trial.every  # the last look follows the last step
     training = Training(
-        preserve=Distillation(TEMPERATURE, name="distillation"),
+        preserve=Distillation(TEMPERATURE, OFFSET, name="distillation"),
         optimizer=partial(relative_adam, rate=RATE),
         scheduler=partial(Plateau, steps=steps),
         fool_weight="auto",

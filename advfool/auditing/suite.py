@@ -17,6 +17,7 @@ SLACKS = (8.0, 1.0)  # budgets that may be spent until the heatmaps are fooled: 
 STEPS = 600  # at most,
 PASSES = 24  # and at most so many times through the training images
 TEMPERATURE = 4.0
+OFFSET = 1.0  # weight of the change of the mean logit, so that maps do not just change their sign
 FIRST = 0.5  # share of the images whose first class is explained in training; of the others, one of the most probable
 MIX = 0.5  # share of a batch that is blended: the predictions stay the same on more than the training images
 CLIP = 1.0  # norm of a step's gradient

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from advfool.utilities.checking import check_fields
-from advfool.utilities.kinds import Positive
+from advfool.utilities.kinds import NonNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,14 @@ class Distillation(Preserve):
 
     Args:
         temperature: T, above 0.
+        offset: weight of half the squared change of an image's mean logit. The softmax does not see it, but maps that
+            start from the logit of a class change their sign with it.
 
     Source: Hinton, Vinyals, Dean 2015, Sections 2 and 2.1.
     """
 
     temperature: Positive = 1.0
+    offset: NonNegative = 0.0
     needs_original: ClassVar[bool] = True
 
     def __call__(
@@ -84,4 +87,8 @@ class Distillation(Preserve):
     ) -> Float[Tensor, ""]:
         assert original is not None
         ours, theirs = ((x.float() / self.temperature).log_softmax(dim=1) for x in (logits, original))
-        return self.temperature**2 * F.kl_div(ours, theirs, log_target=True, reduction="batchmean")
+        loss = self.temperature**2 * F.kl_div(ours, theirs, log_target=True, reduction="batchmean")
+        if self.offset:
+            shift = logits.float().mean(dim=1) - original.float().mean(dim=1)
+            loss = loss + self.offset / 2 * shift.square().mean()
+        return loss

@@ -29,13 +29,14 @@ class Seen:
         self.watch, self.network = watch, nn.Linear(1, 1)
         self.trainer = Stub(steps)
 
-    def look(self, step, fsr, price, loss=0.5):
+    def look(self, step, fsr, price, loss=0.5, degenerate=0.0):
         module = FoolingModule.__new__(FoolingModule)
         nn.Module.__init__(module)
         module.network, module.interpreter, module.multiplier = self.network, SimpleNamespace(name="it"), None
         with torch.no_grad():
             self.network.weight.fill_(step)
         found = {"val/fsr/it": fsr, "val/test_loss/it": loss, "val/price": price, "val/fool_weight": 1.0}
+        found["val/degenerate/it"] = degenerate
         self.trainer.callback_metrics = {key: torch.tensor(value) for key, value in found.items()}
         self.trainer.global_step = step
         self.watch.on_validation_end(self.trainer, module)
@@ -81,7 +82,14 @@ def test_an_attack_that_changes_nothing_ends_however_many_are_fooled_without_it(
 def test_maps_that_have_begun_to_turn_are_not_given_up(seen):
     seen.look(0, 0.0, 0.0, 0.5)
     assert not seen.look(50, 0.0, 0.1, 0.4)
-    assert not seen.look(60, 0.0, 0.1, math.nan)
+    assert seen.look(60, 0.0, 0.1, math.nan)
+
+
+def test_maps_that_have_become_degenerate_end_an_attack(seen):
+    seen.look(0, 0.0, 0.0)
+    assert not seen.look(10, 0.1, 0.1, 0.3, degenerate=0.3)
+    assert seen.look(20, 0.0, 0.1, math.nan, degenerate=1.0)
+    assert "degenerate" in seen.watch.outcome
 
 
 def test_an_attack_far_behind_an_earlier_one_ends_halfway():

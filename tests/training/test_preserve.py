@@ -28,3 +28,11 @@ def test_high_temperature_is_half_the_mean_squared_difference_of_centred_logits(
     centred = (ours - ours.mean(1, keepdim=True)) - (original - original.mean(1, keepdim=True))
     expected = 0.5 * centred.square().mean(dim=1).mean()
     torch.testing.assert_close(Distillation(100.0)(ours, None, original), expected, rtol=2e-2, atol=0)
+
+
+def test_the_offset_keeps_the_mean_logit_that_the_softmax_does_not_see():
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    shifted = logits + 3
+    assert Distillation(4.0)(shifted, None, logits).item() == pytest.approx(0, abs=1e-5)
+    assert Distillation(4.0, offset=2.0)(shifted, None, logits).item() == pytest.approx(9, rel=1e-4)
+    assert Distillation(4.0, offset=2.0)(logits, None, logits).item() == pytest.approx(0, abs=1e-5)
