@@ -19,7 +19,7 @@ from advfool.evaluation.setup import Setup
 from advfool.metrics.functional import is_fooled
 from advfool.training.finetune import finetune
 from advfool.training.module import FoolingModule
-from advfool.training.multiplier import Budget, within
+from advfool.training.multiplier import Budget, Multiplier, within
 from advfool.training.optimizers import Plateau, relative_adam
 from advfool.training.preserve import Distillation
 from advfool.training.settings import Training
@@ -32,6 +32,8 @@ HOPELESS = 0.5  # share of the steps after which an attack is given up that has
 NOTHING = 0.01  # fooled no more images than are fooled without it, but for so many,
 NEARER = 0.1  # and whose test loss has not come nearer to the interval by this part of the way;
 BEHIND = 0.5  # or one that has fooled less than this part of what an earlier one fooled within the budget
+DEAR = 4.0  # budgets: a first look that finds a higher price begins anew, with
+SLOWER = 0.25  # times the rate
 COLLAPSED = 0.9  # share of degenerate maps from which a training does not return
 WON = 0.99  # FSR from which on all count as fooled
 EQUAL = 0.005  # FSR that two visits may differ by and count as equally fooled: the cheaper one is kept
@@ -93,6 +95,7 @@ class Watch(Callback):
         self.best: dict[float, tuple[Visit, State]] = {}
         self.start: tuple[float, float] | None = None  # FSR and way to go of the original network
         self.way = math.inf  # still to go
+        self.ranging = True  # whether the rate is still being looked for
         self.outcome = "ran to its end"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,6 +110,10 @@ class Watch(Callback):
         visit = Visit(trainer.global_step, fsr, price, weight)
         self.visits.append(visit)
         self._keep(visit, pl_module.network)
+        if price > DEAR and self.ranging:
+            self._restart(trainer, pl_module)
+            return
+        self.ranging = False
         if pl_module.multiplier is not None and pl_module.multiplier.fooled:
             for each in trainer.lr_scheduler_configs:
                 each.scheduler.fall()  # type: ignore[union-attr]
@@ -135,6 +142,15 @@ class Watch(Callback):
         if paid:  # one copy for all budgets
             state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
             self.best |= dict.fromkeys(paid, (visit, state))
+
+    def _restart(self, trainer: Trainer, module: FoolingModule) -> None:
+        """Go back to the original weights with a smaller rate: the steps alone have destroyed the classifier."""
+        module.network.load_state_dict(module.original.state_dict())
+        module.multiplier = Multiplier(module.settings.budget)
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()
+        for each in trainer.lr_scheduler_configs:
+            each.scheduler.slow(SLOWER)  # type: ignore[union-attr]
 
     def _hopeless(self) -> bool:
         """Tell whether nothing has happened: neither are more images fooled than before, nor are they nearer to it."""

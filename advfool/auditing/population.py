@@ -22,7 +22,7 @@ from advfool.foolings.base import Fooling, OriginalMaps
 from advfool.training.finetune import finetune
 from advfool.training.multiplier import Budget, within
 from advfool.training.noisy import ParameterNoise
-from advfool.training.optimizers import plateau, relative_adam
+from advfool.training.optimizers import Plateau, relative_adam
 from advfool.training.preserve import CrossEntropy, Distillation
 from advfool.training.settings import Training
 from advfool.training.trainers import steps_trainer
@@ -88,14 +88,14 @@ class Honest:
         training = Training(
             preserve=LOSSES[self.loss],
             optimizer=partial(relative_adam, rate=self.rate),
-            scheduler=partial(plateau, steps=settings.steps),
+            scheduler=partial(Plateau, steps=settings.steps),
             fool_weight=0.0,
             cache_original=False,
             select="last",
         )
         own = replace(reordered(setup, self.seed), original=trainable_copy(setup.original), fooling=Nothing())
         with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
-            trainer = steps_trainer(folder, settings.steps, settings.steps, [], CLIP, "auto", progress)
+            trainer = steps_trainer(folder, settings.steps, settings.steps, [], CLIP, settings.accelerator, progress)
             network = finetune(own, training, trainer).network
         return Made(network.cpu().eval())
 

@@ -34,13 +34,21 @@ class Plateau(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, steps: int, warmup: float = 0.05, latest: float = 0.6) -> None:
-        self.steps, self.rising, self.start = steps, max(1.0, warmup * steps), latest * steps
+        self.steps, self.rising, self.start, self.scale = steps, max(1.0, warmup * steps), latest * steps, 1.0
         super().__init__(optimizer, self._factor)
 
     def fall(self) -> None:
         """Begin to fall, unless it falls already."""
         self.start = min(self.start, max(0.0, float(self.last_epoch)))
 
+    def slow(self, factor: float) -> None:
+        """Multiply the rate by a factor, from the next step on.
+
+        Args:
+            factor: above 0, and at most 1.
+        """
+        self.scale *= factor
+
     def _factor(self, step: int) -> float:
         left = (self.steps - step) / max(1.0, self.steps - self.start)
-        return max(0.0, min((step + 1) / self.rising, 1.0, left))
+        return self.scale * max(0.0, min((step + 1) / self.rising, 1.0, left))

@@ -11,15 +11,19 @@ from torch import nn
 from advfool.auditing.attack import Watch
 from advfool.auditing.suite import Trial, explained_top
 from advfool.training.module import FoolingModule
+from advfool.training.multiplier import Budget
+from advfool.training.optimizers import Plateau
 
 
 class Stub(Trainer):
     """A trainer that only says where it is."""
 
     callback_metrics, global_step, max_steps, should_stop = {}, 0, 0, False
+    optimizers, lr_scheduler_configs = (), ()
 
-    def __init__(self, steps):
-        self.max_steps = steps
+    def __init__(self, steps, schedule):
+        self.max_steps, self.optimizers = steps, [schedule.optimizer]
+        self.lr_scheduler_configs = [SimpleNamespace(scheduler=schedule)]
 
 
 class Seen:
@@ -27,12 +31,17 @@ class Seen:
 
     def __init__(self, watch, steps=100):
         self.watch, self.network = watch, nn.Linear(1, 1)
-        self.trainer = Stub(steps)
+        self.original = nn.Linear(1, 1)
+        nn.init.zeros_(self.original.weight)
+        self.schedule = Plateau(torch.optim.Adam(self.network.parameters()), steps)
+        self.trainer = Stub(steps, self.schedule)
 
     def look(self, step, fsr, price, loss=0.5, degenerate=0.0):
         module = FoolingModule.__new__(FoolingModule)
         nn.Module.__init__(module)
         module.network, module.interpreter, module.multiplier = self.network, SimpleNamespace(name="it"), None
+        object.__setattr__(module, "original", self.original)
+        module.settings = SimpleNamespace(budget=Budget(0.01))
         with torch.no_grad():
             self.network.weight.fill_(step)
         found = {"val/fsr/it": fsr, "val/test_loss/it": loss, "val/price": price, "val/fool_weight": 1.0}
@@ -90,6 +99,14 @@ def test_maps_that_have_become_degenerate_end_an_attack(seen):
     assert not seen.look(10, 0.1, 0.1, 0.3, degenerate=0.3)
     assert seen.look(20, 0.0, 0.1, math.nan, degenerate=1.0)
     assert "degenerate" in seen.watch.outcome
+
+
+def test_a_rate_that_destroys_the_classifier_at_once_is_divided_and_the_attack_begins_anew(seen):
+    seen.look(0, 0.0, 0.0)
+    for step, price, scale in ((10, 30.0, 0.25), (20, 6.0, 0.0625), (30, 2.0, 0.0625), (40, 30.0, 0.0625)):
+        seen.look(step, 0.5, price)
+        assert seen.schedule.scale == scale
+        assert (seen.network.weight.item() == 0.0) == (step < 30)
 
 
 def test_an_attack_far_behind_an_earlier_one_ends_halfway():
