@@ -200,7 +200,7 @@ class FoolingModule(LightningModule):
             values["val/score"] = fsr if within(price, 1) else torch.tensor(-price)
             if self.trainer.state.fn == TrainerFn.FITTING:
                 progress = self.global_step / max(1, self.trainer.max_steps)
-                self.multiplier.follow(price, progress, values[f"val/fsr/{name}"].item())
+                self.multiplier.follow(price, progress, fsr.item())
             values["val/fool_weight"] = torch.tensor(self.multiplier.weight)
         for key, value in values.items():
             self.log(key, value, prog_bar=key == "val/top1" or key.startswith("val/fsr"))
