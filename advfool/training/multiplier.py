@@ -54,8 +54,8 @@ class Multiplier:
     """The weight of the fooling penalty, adjusted at every validation: first the heatmaps are fooled, then it is paid.
 
     Until the selection images are fooled, the allowance is the budget times its slack. From then on, or after 60 % of
-    the training, it falls to the budget itself. While less than half of the allowance is spent the weight grows; when
-    more than all of it is spent it falls. It also falls while there is something to repair and FSR to spare.
+    the training, it falls to the budget itself. While less than half of the allowance is spent the weight grows, twice
+    as fast below an eighth; when more than all of it is spent it falls. It also falls while there is something to repair and FSR to spare.
 
     Args:
         budget: what the attack may cost.
@@ -85,7 +85,7 @@ class Multiplier:
         if not within(price, allowance) or (spare and price > 0.5):
             self.weight *= self.down
         elif not spare and price < 0.5 * allowance:
-            self.weight *= self.up
+            self.weight *= self.up**2 if price < allowance / 8 else self.up
 
     def allowance(self, progress: float) -> float:
         """Return how many budgets may be spent after a share of the training."""
