@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from advfool.auditing.suite import CLIP, FIRST, MIX, OFFSET, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
+from advfool.auditing.suite import CLIP, FIRST, MIX, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
@@ -189,7 +189,7 @@ def attempt(
     started = time.perf_counter()
     steps = trial.looks * trial.every  # the last look follows the last step
     training = Training(
-        preserve=Distillation(TEMPERATURE, OFFSET, name="distillation"),
+        preserve=Distillation(TEMPERATURE, trial.offset, name="distillation"),
         optimizer=partial(relative_adam, rate=RATE),
         scheduler=partial(Plateau, steps=steps),
         fool_weight="auto",

@@ -168,7 +168,7 @@ def winning_trial(record: Mapping[str, Any], settings: AuditSettings) -> Trial:
     tried = [trial for trial in record["trials"] if trial["attack"] == record["attack"] and trial["selection"]]
     paid = [trial for trial in tried if _affordable(trial["selection"], settings)]
     best = max(paid or tried, key=lambda trial: trial["selection"]["deceptive_rate"])
-    return Trial(**{each.name: best[each.name] for each in fields(Trial)})
+    return Trial(**{each.name: best[each.name] for each in fields(Trial) if each.name in best})
 
 
 def _affordable(found: Mapping[str, float], settings: AuditSettings) -> bool:

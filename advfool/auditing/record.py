@@ -92,7 +92,8 @@ class Trial(Part):
     outcome: Words = Field(description="how it ended")
     seconds: NonNegative = Field(description="how long it took")
     steps: Count | None = Field(None, description="training steps, unless it is stopped early")
-    slack: NonNegative | None = Field(None, description="budgets that it may spend in its first half")
+    offset: NonNegative = Field(0.0, description="weight of the change of the mean logit in training")
+    slack: NonNegative | None = Field(None, description="budgets that it may spend until the maps are fooled")
     selection: Selection | None = Field(None, description="null where nothing was fooled within the budget")
     visits: Annotated[list[Visit], Len(0, 10_000)] = Field([], description="its looks at the selection images")
 

@@ -1,7 +1,6 @@
 """The attacks of AM-1: what is tried, in which order, and with what steps; no name of a network or interpreter."""
 
 from dataclasses import dataclass
-from itertools import product
 from math import log2
 from typing import Annotated, Literal, get_args
 
@@ -17,7 +16,6 @@ SLACKS = (8.0, 1.0)  # budgets that may be spent until the heatmaps are fooled: 
 STEPS = 600  # at most,
 PASSES = 24  # and at most so many times through the training images
 TEMPERATURE = 4.0
-OFFSET = 1.0  # weight of the change of the mean logit, so that maps do not just change their sign
 FIRST = 0.5  # share of the images whose first class is explained in training; of the others, one of the most probable
 MIX = 0.5  # share of a batch that is blended: the predictions stay the same on more than the training images
 CLIP = 1.0  # norm of a step's gradient
@@ -42,11 +40,14 @@ class Trial:
         attack: name of the fooling.
         slack: budgets that the attack may spend until the heatmaps are fooled.
         steps: of the training, at most, unless it is stopped early.
+        offset: weight of the change of the mean logit: with it, maps do not just change their sign; without it, some
+            networks turn farther.
     """
 
     attack: str
     slack: float
     steps: int
+    offset: float = 0.0
 
     @property
     def looks(self) -> int:
@@ -94,13 +95,22 @@ class AuditSettings:
         return [self.top1 * part for part in CURVE]
 
     def planned(self, images: int) -> list[Trial]:
-        """List the trials: every attack with much slack, then with none; the fewer training images, the fewer steps.
+        """List the trials: the first attack with much slack, every other one, and then what remains.
 
         Args:
             images: that are trained on.
         """
         steps = min(self.steps, max(1, PASSES * images // min(self.batch_size, images)))
-        return [Trial(attack, slack, steps) for slack, attack in product(SLACKS, self.attacks)][: self.trials]
+        first, *others = self.attacks
+        loose, strict = SLACKS
+        order = [
+            (first, loose, 1.0),
+            (first, loose, 0.0),
+            *((each, loose, 1.0) for each in others),
+            (first, strict, 1.0),
+        ]
+        order += [*((each, loose, 0.0) for each in others), *((each, strict, 1.0) for each in others)]
+        return [Trial(attack, slack, steps, offset) for attack, slack, offset in order][: self.trials]
 
 
 OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves

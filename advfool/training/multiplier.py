@@ -55,8 +55,8 @@ class Multiplier:
 
     Until the selection images are fooled, the allowance is the budget times its slack. From then on, or after 60 % of
     the training, it falls to the budget itself. While less than half of the allowance is spent the weight grows, twice
-    as fast below an eighth; when more than all of it is spent it falls. It also falls while there is something to repair
-    and FSR to spare.
+    as fast below an eighth; when more than all of it is spent it falls. It also falls while there is something to
+    repair and FSR to spare.
 
     Args:
         budget: what the attack may cost.

@@ -81,7 +81,7 @@ def test_what_was_tried_is_told(audited):
     assert found["honesty"]["faithful"] > 0.5
     assert found["honesty"]["zero_gradient"] < 0.5
     assert 1 <= len(found["trials"]) <= 2
-    assert [trial["attack"] for trial in found["trials"]] == ["location", "topk"][: len(found["trials"])]
+    assert [trial["attack"] for trial in found["trials"]] == ["location"] * len(found["trials"])
     assert all(trial["visits"] and trial["visits"][-1]["step"] <= 40 for trial in found["trials"])
     if found["attack"]:
         assert found["ci95"][0] <= found["deceptive_rate"] <= found["ci95"][1]
@@ -186,9 +186,11 @@ def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
         suite_of(AuditSettings(attacks=("active",)))
 
 
-def test_the_trials_try_every_attack_with_much_slack_and_then_with_none():
-    planned = [(trial.attack, trial.slack) for trial in AuditSettings().planned(10000)]
-    assert planned[:4] == [("location", 8.0), ("topk", 8.0), ("center_mass", 8.0), ("location", 1.0)]
+def test_the_trials_try_the_first_attack_in_two_ways_and_then_the_others():
+    planned = [(trial.attack, trial.slack, trial.offset) for trial in AuditSettings().planned(10000)]
+    assert planned[:4] == [
+        ("location", 8.0, 1.0), ("location", 8.0, 0.0), ("topk", 8.0, 1.0), ("center_mass", 8.0, 1.0)
+    ]  # fmt: skip
     assert len(planned) == len(set(planned)) == 6
 
 
