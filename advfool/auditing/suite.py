@@ -10,7 +10,7 @@ from advfool.utilities.checking import check_fields
 from advfool.utilities.kinds import Accelerator, Count, Positive, Seed, Share, Text
 
 NAME = "AM-1"
-FOOLINGS = ("location", "topk", "center_mass")
+FOOLINGS = ("location", "topk", "center_mass", "target")
 RATE = 0.01  # share of its own size that each tensor moves in a step
 SLACKS = (8.0, 1.0)  # budgets that may be spent until the heatmaps are fooled: first nearly any price, then strict
 STEPS = 600  # at most,

@@ -1,5 +1,6 @@
 """One attack: which weights are kept, when it ends, and that the last step is looked at."""
 
+import copy
 import math
 from types import SimpleNamespace
 
@@ -8,11 +9,16 @@ import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
-from advfool.auditing.attack import Watch
-from advfool.auditing.suite import Trial, explained_top
+from advfool.auditing.attack import Watch, attempt
+from advfool.auditing.suite import AuditSettings, Trial, explained_top
+from advfool.interpreters import GradCAM
+from advfool.library.audit import suite_of
 from advfool.training.module import FoolingModule
 from advfool.training.multiplier import Budget
 from advfool.training.optimizers import Plateau
+from tests.helpers.data import RandomData
+from tests.helpers.networks import build_tiny
+from tests.helpers.setups import make_setup
 
 
 class Stub(Trainer):
@@ -126,3 +132,17 @@ def test_the_last_look_follows_the_last_step(steps):
 
 def test_maps_of_more_classes_are_trained_where_there_are_more():
     assert [explained_top(classes) for classes in (2, 3, 10, 1000)] == [2, 2, 2, 5]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", AuditSettings().attacks)
+def test_every_attack_of_the_suite_can_be_tried(name):
+    network, layer = build_tiny("vgg_tiny", torch.float32)
+    before = copy.deepcopy(network.state_dict())
+    settings = AuditSettings(top1=0.5, steps=2, batch_size=4, accelerator="cpu")
+    fooling = suite_of(settings)[name]
+    setup = make_setup(network, GradCAM(layer, name="gradcam"), fooling, RandomData(), seed=0)
+    found = attempt(setup, Trial(name, 8.0, 2), settings, False)
+    assert not found.outcome.startswith("failed")
+    assert found.visits[-1].step == 2
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())

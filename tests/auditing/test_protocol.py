@@ -188,8 +188,9 @@ def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
 
 def test_the_trials_try_the_first_attack_in_two_ways_and_then_the_others():
     planned = [(trial.attack, trial.slack, trial.offset) for trial in AuditSettings().planned(10000)]
-    assert planned[:4] == [
-        ("location", 8.0, 1.0), ("location", 8.0, 0.0), ("topk", 8.0, 1.0), ("center_mass", 8.0, 1.0)
+    assert planned[:5] == [
+        ("location", 8.0, 1.0), ("location", 8.0, 0.0),
+        ("topk", 8.0, 1.0), ("center_mass", 8.0, 1.0), ("target", 8.0, 1.0),
     ]  # fmt: skip
     assert len(planned) == len(set(planned)) == 6
 
