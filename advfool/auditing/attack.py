@@ -36,7 +36,9 @@ DEAR = 4.0  # budgets: a first look that finds a higher price begins anew, with
 SLOWER = 0.25  # times the rate
 COLLAPSED = 0.9  # share of degenerate maps from which a training does not return
 WON = 0.99  # FSR from which on all count as fooled
-EQUAL = 0.005  # FSR that two visits may differ by and count as equally fooled: the cheaper one is kept
+EQUAL = 0.005  # FSR that two visits may differ by and count as equally fooled
+CHEAP = 0.5  # share of a budget up to which the price of equally fooled weights does not matter
+LOOKS = 4  # so often in a row all have to be fooled cheaply until an attack ends: the maps move on meanwhile
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Visit:
         fsr: on the selection images.
         price: share of the budget that is spent on them.
         weight: of the fooling penalty, from there on.
+        moved: how far the mean test loss has moved from that of the original maps.
     """
 
     step: int
     fsr: float
     price: float
     weight: float
+    moved: float = 0.0
 
 
 @dataclass
@@ -93,8 +97,8 @@ class Watch(Callback):
         self.budgets, self.limit, self.interval, self.rival = budgets, limit, interval, rival
         self.visits: list[Visit] = []
         self.best: dict[float, tuple[Visit, State]] = {}
-        self.start: tuple[float, float] | None = None  # FSR and way to go of the original network
-        self.way = math.inf  # still to go
+        self.start: tuple[float, float] | None = None  # FSR and mean test loss of the original network
+        self.loss = math.nan  # mean test loss now
         self.ranging = True  # whether the rate is still being looked for
         self.outcome = "ran to its end"
 
@@ -102,12 +106,13 @@ class Watch(Callback):
         assert isinstance(pl_module, FoolingModule)
         seen, name = trainer.callback_metrics, pl_module.interpreter.name
         fsr = float(seen[f"val/fsr/{name}"])
-        self.way = self._way_of(float(seen[f"val/test_loss/{name}"]))
+        self.loss = float(seen[f"val/test_loss/{name}"])
         if trainer.global_step == 0:
-            self.start = self.start or (fsr, self.way)
+            self.start = self.start or (fsr, self.loss)
             return
         price, weight = float(seen["val/price"]), float(seen["val/fool_weight"])
-        visit = Visit(trainer.global_step, fsr, price, weight)
+        moved = abs(self.loss - (self.start or (0.0, math.nan))[1])
+        visit = Visit(trainer.global_step, fsr, price, weight, 0.0 if math.isnan(moved) else moved)
         self.visits.append(visit)
         self._keep(visit, pl_module.network)
         if price > DEAR and self.ranging:
@@ -117,8 +122,8 @@ class Watch(Callback):
         if pl_module.multiplier is not None and pl_module.multiplier.fooled:
             for each in trainer.lr_scheduler_configs:
                 each.scheduler.fall()  # type: ignore[union-attr]
-        last = [visit for visit in self.visits[-2:] if visit.fsr >= WON and within(visit.price, 0.5)]
-        if len(last) == 2:
+        last = [visit for visit in self.visits[-LOOKS:] if visit.fsr >= WON and within(visit.price, CHEAP)]
+        if len(last) == LOOKS:
             self._stop(trainer, "stopped: all are fooled within the budget")
         elif float(seen[f"val/degenerate/{name}"]) > COLLAPSED:
             self._stop(trainer, "stopped: most maps have become degenerate")
@@ -129,14 +134,23 @@ class Watch(Callback):
                 self._stop(trainer, "stopped: an earlier attack is far ahead")
 
     def _keep(self, visit: Visit, network: nn.Module) -> None:
-        """Keep the weights for every budget that pays for them and has no better ones."""
+        """Keep the weights for every budget that pays for them and has no better ones.
+
+        Of equally fooled weights those are better whose maps have moved furthest, among the cheap ones; else the
+        cheaper ones.
+        """
+
+        def rank(each: Visit, budget: float) -> tuple[float, float]:
+            price = each.price * self.limit
+            cheap = within(price, CHEAP * budget)
+            return (1.0, each.moved) if cheap else (0.0, -price)
 
         def better(budget: float) -> bool:
             held = self.best.get(budget)
             if held is None:
                 return visit.fsr > 0
             gain = visit.fsr - held[0].fsr
-            return gain > EQUAL or (gain >= -EQUAL and visit.price < held[0].price)
+            return gain > EQUAL or (gain >= -EQUAL and rank(visit, budget) > rank(held[0], budget))
 
         paid = [each for each in self.budgets if within(visit.price * self.limit, each) and better(each)]
         if paid:  # one copy for all budgets
@@ -154,9 +168,9 @@ class Watch(Callback):
 
     def _hopeless(self) -> bool:
         """Tell whether nothing has happened: neither are more images fooled than before, nor are they nearer to it."""
-        fsr, way = self.start or (0.0, math.inf)
+        fsr, loss = self.start or (0.0, math.nan)
         gained = max(visit.fsr for visit in self.visits) - fsr
-        return gained < NOTHING and self.way > (1 - NEARER) * way
+        return gained < NOTHING and self._way_of(self.loss) > (1 - NEARER) * self._way_of(loss)
 
     def _way_of(self, loss: float) -> float:
         """Return how far a mean test loss is from the interval; NaN (all maps are degenerate) is as far as can be."""

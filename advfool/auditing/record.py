@@ -83,6 +83,7 @@ class Visit(Part):
     fsr: Share = Field(description="fooling success rate")
     price: float = Field(description="share of the budget that is spent: 1 is all of it")
     weight: NonNegative = Field(description="of the fooling penalty, from there on")
+    moved: NonNegative = Field(0.0, description="how far the mean test loss has moved from that of the original maps")
 
 
 class Trial(Part):

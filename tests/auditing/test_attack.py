@@ -74,16 +74,18 @@ def test_each_budget_keeps_the_most_fooled_weights_that_it_pays_for(seen):
     assert (seen.kept(0.01), seen.kept(0.02)) == (10, 20)
 
 
-def test_of_equally_fooled_weights_the_cheaper_ones_are_kept(seen):
-    seen.look(10, 0.98, 1.0)
-    seen.look(20, 0.978, 0.4)
-    seen.look(30, 0.98, 0.9)
-    assert seen.kept(0.01) == 20
+def test_of_equally_fooled_weights_the_cheap_ones_whose_maps_moved_furthest_are_kept(seen):
+    seen.look(0, 0.0, 0.0, 0.5)
+    for step, price, loss, kept in ((10, 1.0, 0.1, 10), (20, 0.7, 0.2, 20), (30, 0.4, 0.15, 30), (40, 0.2, 0.2, 30),
+                                    (50, 0.5, 0.05, 50), (60, 0.9, 0.0, 50), (70, 0.1, math.nan, 50)):  # fmt: skip
+        seen.look(step, 0.98, price, loss)
+        assert seen.kept(0.01) == kept
 
 
 def test_an_attack_that_has_won_ends(seen):
-    assert not seen.look(10, 1.0, 0.2)
-    assert seen.look(20, 1.0, 0.2)
+    for step in (10, 20, 30):
+        assert not seen.look(step, 1.0, 0.2)
+    assert seen.look(40, 1.0, 0.2)
 
 
 @pytest.mark.parametrize("before", [0.0, 0.03, 0.4])
