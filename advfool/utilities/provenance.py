@@ -16,7 +16,7 @@ def provenance() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
