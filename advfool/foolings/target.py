@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Len
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -22,13 +23,14 @@ ANOTHER_CLASS = "another_class"
 LARGEST = 1024  # pixels a side that are kept of a picture; no heatmap is larger
 _EXPECTED = (
     f"'{CROSS}', '{ANOTHER_CLASS}', a picture file (white: where the relevance shall go) or a table (height, width) "
-    "of numbers"
+    "of numbers, at least 2x2"
 )
 _ARM = 0.25  # width of the cross's arms, where the picture reaches from -1 to 1
 LEAST_SPREAD = 1e-3  # standard deviation over the largest value; below, gradients would grow without bound
 _DIGITS = 6  # equal values of a picture stay equal when it is resized
 
-Picture = Annotated[Text | Sequence[Sequence[float]] | Tensor | np.ndarray, Words(_EXPECTED)]
+Rows = Annotated[Sequence[Annotated[Sequence[float], Len(2)]], Len(2)]  # one value alone shows nothing
+Picture = Annotated[Text | Rows | Tensor | np.ndarray, Words(_EXPECTED)]
 
 
 @dataclass(frozen=True)

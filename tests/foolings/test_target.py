@@ -159,13 +159,13 @@ def test_what_is_no_picture_is_refused(tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
     for wrong in (str(tmp_path), str(damaged), str(script), str(text), "nowhere.png", "/dev/zero", "crss"):
-        with pytest.raises(AdvfoolError, match="^fooling.picture must be 'cross', 'another_class', a picture file"):
+        with pytest.raises(AdvfoolError, match="^picture must be 'cross', 'another_class', a picture file"):
             Target(picture=wrong)
     for wrong in (3, None, "", [], [["a"]], [[1, math.nan]], torch.rand(2, 2, dtype=torch.complex64), True):
         with pytest.raises(AdvfoolError, match="picture must be 'cross', 'another_class', a picture file"):
             Target(picture=wrong)
     for wrong in ([[1, 2], [3]], torch.rand(3, 4, 4), torch.rand(5), torch.zeros(0, 4)):
-        with pytest.raises(AdvfoolError, match="fooling.picture must be 'cross', 'another_class', a picture file"):
+        with pytest.raises(AdvfoolError, match="picture must be 'cross', 'another_class', a picture file"):
             Target(picture=wrong)
     for wrong in (math.nan, math.inf):
         with pytest.raises(AdvfoolError, match="must have finite values"):
@@ -173,7 +173,11 @@ def test_what_is_no_picture_is_refused(tmp_path):
 
 
 def test_a_picture_that_says_nothing_is_refused(tmp_path):
-    for constant in (saved(tmp_path / "white.png", np.full((9, 9), 255, np.uint8)), torch.zeros(4, 4), [[2]]):
+    for constant in (
+        saved(tmp_path / "white.png", np.full((9, 9), 255, np.uint8)),
+        torch.zeros(4, 4),
+        [[2, 2], [2, 2]],
+    ):
         with pytest.raises(AdvfoolError, match="constant: nothing says where the relevance shall go"):
             Target(picture=constant)
     fine = torch.tensor([[0.0, 1], [1, 0]]).repeat(28, 28)  # a checkerboard that coarse maps cannot show
