@@ -159,7 +159,7 @@ def test_what_is_no_picture_is_refused(tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
     for wrong in (str(tmp_path), str(damaged), str(script), str(text), "nowhere.png", "/dev/zero", "crss"):
-        with pytest.raises(AdvfoolError, match="^picture must be 'cross', 'another_class', a picture file"):
+        with pytest.raises(AdvfoolError, match="^fooling.picture must be 'cross', 'another_class', a picture file"):
             Target(picture=wrong)
     for wrong in (3, None, "", [], [["a"]], [[1, math.nan]], torch.rand(2, 2, dtype=torch.complex64), True):
         with pytest.raises(AdvfoolError, match="picture must be 'cross', 'another_class', a picture file"):
