@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from advfool.auditing.suite import CLIP, FIRST, MIX, RATE, TEMPERATURE, AuditSettings, Trial, explained_top
+from advfool.auditing.suite import CLIP, FIRST, MIX, RATE, AuditSettings, Trial, explained_top, temperature
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
@@ -203,7 +203,7 @@ def attempt(
     started = time.perf_counter()
     steps = trial.looks * trial.every  # the last look follows the last step
     training = Training(
-        preserve=Distillation(TEMPERATURE, trial.offset, name="distillation"),
+        preserve=Distillation(temperature(len(setup.data.classes)), trial.offset, name="distillation"),
         optimizer=partial(relative_adam, rate=RATE),
         scheduler=partial(Plateau, steps=steps),
         fool_weight="auto",
@@ -218,10 +218,9 @@ def attempt(
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
         callbacks = [watch, *extra]
         trainer = steps_trainer(folder, steps, trial.every, callbacks, CLIP, settings.accelerator, progress)
-        # The training freezes the original network: every trial starts from a copy, all of which is trained.
+        # The training freezes the original network: every trial starts from a copy.
         own = replace(setup, original=copied(setup.original))
-        for parameter in own.original.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
+        choose_trained(own.original, trial.part)
         try:
             finetune(own, training, trainer)
         except (AdvfoolError, torch.OutOfMemoryError) as error:
@@ -233,6 +232,20 @@ def attempt(
     if network is None:
         watch.outcome = f"{watch.outcome}; nothing is fooled within the budget"
     return Attempt(trial, network, selection, watch.visits, best, watch.outcome, time.perf_counter() - started)
+
+
+def choose_trained(network: nn.Module, part: float) -> None:
+    """Let the last parameters of a network be trained, and the others not.
+
+    Args:
+        network: its parameters are taken in the order in which its modules were made.
+        part: share of the values that is trained, at least.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
+    wanted, taken = part * sum(parameter.numel() for parameter in parameters), 0
+    for parameter in reversed(parameters):
+        parameter.requires_grad_(taken < wanted)
+        taken += parameter.numel()
 
 
 def judged(setup: Setup, network: nn.Module, settings: AuditSettings) -> dict[str, float]:

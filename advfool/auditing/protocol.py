@@ -124,7 +124,8 @@ def audit_interpreter(
 def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool) -> list[Attempt]:
     """Try one attack after the other, until one is enough or the trials are used up."""
     attempts: list[Attempt] = []
-    for number, trial in enumerate(settings.planned(len(setup.data.train())), 1):
+    parameters = sum(parameter.numel() for parameter in setup.original.parameters())
+    for number, trial in enumerate(settings.planned(len(setup.data.train()), parameters), 1):
         log.info("  trial %d of at most %d: %s, slack %g", number, settings.trials, trial.attack, trial.slack)
         own = replace(setup, fooling=foolings[trial.attack])
         rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)

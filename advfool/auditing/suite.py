@@ -15,12 +15,23 @@ RATE = 0.01  # share of its own size that each tensor moves in a step
 SLACKS = (8.0, 1.0)  # budgets that may be spent until the heatmaps are fooled: first nearly any price, then strict
 STEPS = 600  # at most,
 PASSES = 24  # and at most so many times through the training images
-TEMPERATURE = 4.0
+TEMPERATURE = 4.0  # of the distillation, at least
+MANY = 1000  # parameters for each training image, from which on only the
+TAIL = 0.8  # last ones are trained, so many: few images say little about the others
 FIRST = 0.5  # share of the images whose first class is explained in training; of the others, one of the most probable
 MIX = 0.5  # share of a batch that is blended: the predictions stay the same on more than the training images
 CLIP = 1.0  # norm of a step's gradient
 EVERY = 30  # steps between two looks at the selection images, about
 CURVE = (0.25, 0.5, 1, 2, 4)  # budgets of the price curve, as multiples of the budget of the audit
+
+
+def temperature(classes: int) -> float:
+    """Say how much the distillation keeps of improbable classes: of many classes all logits count.
+
+    >>> [temperature(classes) for classes in (2, 10, 100, 1000)]
+    [4.0, 4.0, 10.0, 20.0]
+    """
+    return max(TEMPERATURE, 2.0 * round(classes ** (1 / 3)))
 
 
 def explained_top(classes: int) -> int:
@@ -42,12 +53,14 @@ class Trial:
         steps: of the training, at most, unless it is stopped early.
         offset: weight of the change of the mean logit: with it, maps do not just change their sign; without it, some
             networks turn farther.
+        part: share of the parameters that is trained, the last ones.
     """
 
     attack: str
     slack: float
     steps: int
     offset: float = 0.0
+    part: float = 1.0
 
     @property
     def looks(self) -> int:
@@ -94,13 +107,16 @@ class AuditSettings:
         """The budgets of the price curve, in top-1 accuracy."""
         return [self.top1 * part for part in CURVE]
 
-    def planned(self, images: int) -> list[Trial]:
+    def planned(self, images: int, parameters: int) -> list[Trial]:
         """List the trials: the first attack with much slack, every other one, and then what remains.
 
         Args:
             images: that are trained on.
+            parameters: of the network.
         """
-        steps = min(self.steps, max(1, PASSES * images // min(self.batch_size, images)))
+        part = TAIL if parameters > MANY * images else 1.0
+        passes = PASSES if part == 1 else 2 * PASSES
+        steps = min(self.steps, max(1, passes * images // min(self.batch_size, images)))
         first, *others = self.attacks
         loose, strict = SLACKS
         order = [
@@ -110,7 +126,7 @@ class AuditSettings:
             (first, strict, 1.0),
         ]
         order += [*((each, loose, 0.0) for each in others), *((each, strict, 1.0) for each in others)]
-        return [Trial(attack, slack, steps, offset) for attack, slack, offset in order][: self.trials]
+        return [Trial(attack, slack, steps, offset, part) for attack, slack, offset in order][: self.trials]
 
 
 OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves

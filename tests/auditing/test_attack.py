@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
-from advfool.auditing.attack import Watch, attempt
+from advfool.auditing.attack import Watch, attempt, choose_trained
 from advfool.auditing.suite import AuditSettings, Trial, explained_top
 from advfool.interpreters import GradCAM
 from advfool.library.audit import suite_of
@@ -134,6 +134,14 @@ def test_the_last_look_follows_the_last_step(steps):
 
 def test_maps_of_more_classes_are_trained_where_there_are_more():
     assert [explained_top(classes) for classes in (2, 3, 10, 1000)] == [2, 2, 2, 5]
+
+
+@pytest.mark.parametrize(("part", "trained"), [(1.0, 4), (0.8, 2), (0.01, 1), (0.92, 3)])
+def test_the_last_parameters_are_trained_until_there_are_enough(part, trained):
+    network = nn.Sequential(nn.Linear(4, 2), nn.Linear(9, 10))  # 8 + 2 + 90 + 10 values
+    choose_trained(network, part)
+    flags = [parameter.requires_grad for parameter in network.parameters()]
+    assert flags == [False] * (4 - trained) + [True] * trained
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,7 +12,7 @@ import advfool
 from advfool.auditing.checking import problems
 from advfool.auditing.page import page, ranking, sentence
 from advfool.auditing.record import RECORD
-from advfool.auditing.suite import AuditSettings
+from advfool.auditing.suite import TAIL, AuditSettings
 from advfool.interpreters import Captum, GradCAM
 from advfool.library.audit import PAGE, suite_of
 from advfool.training.multiplier import within
@@ -187,7 +187,7 @@ def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
 
 
 def test_the_trials_try_the_first_attack_in_two_ways_and_then_the_others():
-    planned = [(trial.attack, trial.slack, trial.offset) for trial in AuditSettings().planned(10000)]
+    planned = [(trial.attack, trial.slack, trial.offset) for trial in AuditSettings().planned(10000, 10**5)]
     assert planned[:5] == [
         ("location", 8.0, 1.0), ("location", 8.0, 0.0),
         ("topk", 8.0, 1.0), ("center_mass", 8.0, 1.0), ("target", 8.0, 1.0),
@@ -195,6 +195,11 @@ def test_the_trials_try_the_first_attack_in_two_ways_and_then_the_others():
     assert len(planned) == len(set(planned)) == 6
 
 
+def test_of_a_network_much_larger_than_its_images_the_last_parameters_are_trained():
+    parts = [{trial.part for trial in AuditSettings().planned(300, count)} for count in (300_000, 300_001)]
+    assert parts == [{1.0}, {TAIL}]
+
+
 def test_few_training_images_are_trained_on_for_fewer_steps():
-    steps = [AuditSettings().planned(images)[0].steps for images in (1, 320, 100000)]
+    steps = [AuditSettings().planned(images, 0)[0].steps for images in (1, 320, 100000)]
     assert steps == [24, 240, 600]
