@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from advfool.auditing.suite import FOOLINGS
 from advfool.models.weights import file_digest
 
 SHA = "0123456789abcdef" * 4
@@ -70,7 +71,7 @@ def record(interpreters=None, **changes):
             "trials": 6,
             "steps": 600,
             "seed": 0,
-            "attacks": ["location", "center_mass", "topk"],
+            "attacks": list(FOOLINGS),
         },
         "model": "resnet_tiny",
         "original_sha256": SHA,
