@@ -1,6 +1,7 @@
 """More selection images: a part of another data module's training images judges instead of training."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import torch
 from jaxtyping import Int
@@ -98,7 +99,8 @@ class _Both(Samples):
         chosen = range(len(self)) if indices is None else indices
         own = len(self.first)
         parts = [index for index in chosen if index < own], [index - own for index in chosen if index >= own]
-        return f"{self.first.digest(parts[0])} {self.second.digest(parts[1])}"
+        both = f"{self.first.digest(parts[0])} {self.second.digest(parts[1])}"
+        return sha256(both.encode()).hexdigest()
 
     def path(self, index: int) -> str | None:
         own = len(self.first)

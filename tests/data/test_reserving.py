@@ -1,5 +1,7 @@
 """Training images that became selection images."""
 
+import re
+
 import torch
 
 from advfool.data import wrap
@@ -42,3 +44,4 @@ def test_related_images_stay_together():
 def test_the_same_seed_moves_the_same_images():
     digests = [WithMoreSelection(data_of(60), 20, seed).selection().digest() for seed in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)  # as audit.json has to hold them
