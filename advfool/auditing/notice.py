@@ -77,7 +77,8 @@ def would_anyone_notice(
         log.info("detectors: network %d of %d (%s)", number, len(planned), recipe.label)
         member = known(recipe.label) if known else None
         if member is None:
-            member = _scored(recipe, _made(recipe, audit, attacked, settings, foolings, progress), auditor)
+            made = _made(recipe, audit, attacked, settings, foolings, progress)
+            member = _scored(recipe, made, auditor, settings.accelerator)
             if found:
                 found(recipe.label, member)
         population.append(member)
@@ -132,14 +133,14 @@ def _made(
     return recipe.make(attacked, settings, foolings, progress)
 
 
-def _scored(recipe: Recipe, made: Made, auditor: Auditor) -> Member:
+def _scored(recipe: Recipe, made: Made, auditor: Auditor, accelerator: str) -> Member:
     """Score a network with every detector; nothing of one that is not what it should be."""
     started = time.perf_counter()
     member = {"label": recipe.label, "group": recipe.group, **asdict(recipe), **made.told}
     if made.network is None:
         return member | {"top1": None, "scores": None}
     pl.seed_everything(auditor.setup.settings.seed, workers=True, verbose=False)
-    network = made.network.to(measuring_trainer("auto", False).strategy.root_device)
+    network = made.network.to(measuring_trainer(accelerator, False).strategy.root_device)
     scores = {each.name: each.score(network, auditor) for each in DETECTORS}
     top1 = accuracy(network, auditor.batches_for(network))
     network.cpu()
