@@ -32,13 +32,13 @@ HOPELESS = 0.5  # share of the steps after which an attack is given up that has
 NOTHING = 0.01  # fooled no more images than are fooled without it, but for so many,
 NEARER = 0.1  # and whose test loss has not come nearer to the interval by this part of the way;
 BEHIND = 0.5  # or one that has fooled less than this part of what an earlier one fooled within the budget
-DEAR = 4.0  # budgets: a first look that finds a higher price begins anew, with
+DEAR = 4.0  # budgets: a first validation that finds a higher price begins anew, with
 SLOWER = 0.25  # times the rate
 COLLAPSED = 0.9  # share of degenerate maps from which a training does not return
 WON = 0.99  # FSR from which on all count as fooled
 EQUAL = 0.005  # FSR that two visits may differ by and count as equally fooled
 CHEAP = 0.5  # share of a budget up to which the price of equally fooled weights does not matter
-LOOKS = 4  # so often in a row all have to be fooled cheaply until an attack ends: the maps move on meanwhile
+VALIDATIONS = 4  # so often in a row all have to be fooled cheaply until an attack ends: the maps move on meanwhile
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Watch(Callback):
         if pl_module.multiplier is not None and pl_module.multiplier.fooled:
             for each in trainer.lr_scheduler_configs:
                 each.scheduler.fall()  # type: ignore[union-attr]
-        last = [visit for visit in self.visits[-LOOKS:] if visit.fsr >= WON and within(visit.price, CHEAP)]
-        if len(last) == LOOKS:
+        last = [visit for visit in self.visits[-VALIDATIONS:] if visit.fsr >= WON and within(visit.price, CHEAP)]
+        if len(last) == VALIDATIONS:
             self._stop(trainer, "stopped: all are fooled within the budget")
         elif float(seen[f"val/degenerate/{name}"]) > COLLAPSED:
             self._stop(trainer, "stopped: most maps have become degenerate")
@@ -201,7 +201,7 @@ def attempt(
         rival: the highest FSR of an earlier attack within the budget.
     """
     started = time.perf_counter()
-    steps = trial.looks * trial.every  # the last look follows the last step
+    steps = trial.validations * trial.every  # the last validation follows the last step
     training = Training(
         preserve=Distillation(temperature(len(setup.data.classes)), trial.offset, name="distillation"),
         optimizer=partial(relative_adam, rate=RATE),
@@ -219,8 +219,7 @@ def attempt(
         callbacks = [watch, *extra]
         trainer = steps_trainer(folder, steps, trial.every, callbacks, CLIP, settings.accelerator, progress)
         # The training freezes the original network: every trial starts from a copy.
-        own = replace(setup, original=copied(setup.original))
-        choose_trained(own.original, trial.part)
+        own = replace(setup, original=trainable_copy(setup.original, trial.part))
         try:
             finetune(own, training, trainer)
         except (AdvfoolError, torch.OutOfMemoryError) as error:
@@ -232,6 +231,13 @@ def attempt(
     if network is None:
         watch.outcome = f"{watch.outcome}; nothing is fooled within the budget"
     return Attempt(trial, network, selection, watch.visits, best, watch.outcome, time.perf_counter() - started)
+
+
+def trainable_copy(network: nn.Module, part: float = 1.0) -> nn.Module:
+    """Copy a network, with its last parameters to be trained; see `choose_trained`."""
+    other = copied(network)
+    choose_trained(other, part)
+    return other
 
 
 def choose_trained(network: nn.Module, part: float) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advfool.auditing.noticed import noticed
-from advfool.auditing.page import interval, percent, ranking, sentence
+from advfool.auditing.page import cells, percent, ranking, sentence
 from advfool.utilities.text import markdown, printable
 
 CARD = "card.md"
@@ -63,17 +63,7 @@ def bibtex(record: Mapping[str, Any]) -> str:
 
 def _table(ranked: list[tuple[str, Mapping[str, Any]]]) -> str:
     lines = ["| " + " | ".join(HEADS) + " |", "|---|---|---:|---:|---:|---:|---|"]
-    for name, found in ranked:
-        cells = [
-            markdown(name),
-            markdown(found["verdict"]),
-            percent(found["deceptive_rate"]),
-            interval(found["ci95"]),
-            f"{percent(found['fsr'])} ({percent(found['fsr_null'])})",
-            percent(found["top1_drop"]),
-            markdown(found["accuracy"] or "-"),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["| " + " | ".join(map(markdown, cells(name, found))) + " |" for name, found in ranked]
     return "\n".join(lines)
 
 

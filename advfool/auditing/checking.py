@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from math import isclose
 from pathlib import Path
 
-from advfool.auditing.page import UNRANKED
-from advfool.auditing.protocol import BROKEN
-from advfool.auditing.record import Audited, Interval, Record, Selection, read_record
+from advfool.auditing.record import Audited, Interval, Record, read_record
 from advfool.auditing.suite import AuditSettings
+from advfool.auditing.verdicts import UNRANKED, verdict_after, verdict_before
 from advfool.metrics.functional.accuracy import accuracy_verdict
 from advfool.models.weights import file_digest, read_weights
-from advfool.training.multiplier import DISAGREEMENT, within
+from advfool.training.multiplier import DISAGREEMENT, Budget, within
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.stored import stored_file
 
@@ -61,7 +60,10 @@ def _of_record(record: Record) -> Iterator[str]:
 
 def _of_verdict(record: Record, audited: Audited) -> Iterator[str]:
     """Check that the verdict follows from the numbers, by the rules of the protocol."""
-    expected = verdict_of(record, audited)
+    honesty = audited.honesty
+    expected = verdict_before(honesty.faithful, honesty.degenerate, honesty.zero_gradient) or verdict_after(
+        record.suite, audited.attack, audited.ci95, audited.accuracy
+    )
     if audited.verdict != expected:
         yield f"the verdict is '{audited.verdict}', and '{expected}' follows from the numbers"
     if audited.attack is None and any(getattr(audited, name) is not None for name in NUMBERS):
@@ -70,21 +72,6 @@ def _of_verdict(record: Record, audited: Audited) -> Iterator[str]:
         yield f"numbers are missing of the attack {audited.attack}"
     if audited.verdict in UNRANKED and audited.trials:
         yield f"it was attacked although it is {audited.verdict}"
-
-
-def verdict_of(record: Record, audited: Audited) -> str:
-    """Return the verdict that follows from the numbers of an interpreter."""
-    honesty = audited.honesty
-    if honesty.degenerate >= 0.5:
-        return "degenerate"
-    if honesty.faithful < 0.5:
-        return "unfaithful"
-    if honesty.zero_gradient >= 0.5:
-        return "no gradient"
-    low = audited.ci95[0] if audited.ci95 else 0.0
-    if audited.attack is not None and low >= BROKEN and audited.accuracy != "lost":
-        return f"broken by {audited.attack}"
-    return f"not broken by {record.suite}"
 
 
 def _of_numbers(record: Record, audited: Audited) -> Iterator[str]:
@@ -124,7 +111,8 @@ def _of_trials(record: Record, audited: Audited) -> Iterator[str]:
     allowed = record.settings.get("attacks")
     if isinstance(allowed, list) and (others := {trial.attack for trial in audited.trials} - set(map(str, allowed))):
         yield f"attacks that are not in the settings: {', '.join(sorted(others))}"
-    paid = [trial for trial in audited.trials if trial.selection and _affordable(record, trial.selection)]
+    budget = Budget(record.budget.top1)
+    paid = [t for t in audited.trials if t.selection and budget.pays_for(t.selection.top1_drop, t.selection.agreement)]
     best = max((trial.selection.deceptive_rate for trial in paid if trial.selection), default=None)
     if audited.attack is None:
         if best is not None:
@@ -133,11 +121,6 @@ def _of_trials(record: Record, audited: Audited) -> Iterator[str]:
     own = [trial.selection.deceptive_rate for trial in paid if trial.selection and trial.attack == audited.attack]
     if not own or max(own) != best:
         yield f"{audited.attack} is not the best of the trials within the budget on selection images"
-
-
-def _affordable(record: Record, selection: Selection) -> bool:
-    top1 = record.budget.top1
-    return within(selection.top1_drop, top1) and within(1 - selection.agreement, DISAGREEMENT * top1)
 
 
 def _of_transfer(record: Record, name: str, audited: Audited) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from advfool.auditing.verdicts import verdict_before
 from advfool.data.samples import Sample, take
 from advfool.evaluation.faithfulness import RandomOrders
 from advfool.evaluation.paired import explained_classes
@@ -35,13 +36,7 @@ class Honesty(NamedTuple):
 
     def verdict(self) -> str | None:
         """Say what makes an attack pointless; None where nothing does."""
-        if self.degenerate >= 0.5:
-            return "degenerate"
-        if self.faithful < 0.5:
-            return "unfaithful"
-        if self.zero_gradient >= 0.5:
-            return "no gradient"
-        return None
+        return verdict_before(self.faithful, self.degenerate, self.zero_gradient)
 
 
 def examine(setup: Setup, interpreter: Interpreter, images: int) -> Honesty:

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from jinja2 import Environment, StrictUndefined
+from PIL import Image
 from torch import nn
 
 from advfool.auditing.noticed import digits, noticed
+from advfool.auditing.verdicts import UNRANKED
 from advfool.data.samples import take
 from advfool.evaluation.paired import record_pair
 from advfool.evaluation.setup import Setup
@@ -18,7 +20,7 @@ from advfool.utilities.plotting import draw_heatmap, draw_image, grid_of_axes, i
 from advfool.utilities.text import printable
 
 SHOWN = 4  # images of a strip
-UNRANKED = ("degenerate", "unfaithful", "no gradient")  # verdicts on interpreters that were not attacked
+COLOURS = 256  # of a picture
 
 
 def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
@@ -116,6 +118,19 @@ def sentence(name: str, found: Mapping[str, Any]) -> str:
     return f"{name} was not broken by this suite (at best {rate} of its maps deceive); that does not make it safe."
 
 
+def cells(name: str, found: Mapping[str, Any]) -> list[str]:
+    """Write what tables show of an interpreter: name, verdict, rate, interval, FSR with its null, price, accuracy."""
+    return [
+        name,
+        found["verdict"],
+        percent(found["deceptive_rate"]),
+        interval(found["ci95"]),
+        f"{percent(found['fsr'])} ({percent(found['fsr_null'])})",
+        percent(found["top1_drop"]),
+        found["accuracy"] or "-",
+    ]
+
+
 def percent(rate: float | None) -> str:
     """Write a rate; a dash where there is none."""
     return "-" if rate is None else f"{100 * rate:.1f} %"
@@ -162,4 +177,11 @@ def strip(setup: Setup, interp: str, manipulated: nn.Module | None) -> bytes:
                 axes[row, column].set_ylabel(titles[name], fontsize=10)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
+    return small(content)
+
+
+def small(png: io.BytesIO) -> bytes:
+    """Write a picture with 256 colours, which takes a quarter of the bytes: pages are shared and kept in git."""
+    content = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(content, "png", optimize=True)
     return content.getvalue()

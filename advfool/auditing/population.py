@@ -14,19 +14,18 @@ from jaxtyping import Float
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
-from advfool.auditing.attack import attempt
+from advfool.auditing.attack import attempt, trainable_copy
 from advfool.auditing.detectors import NOISE
 from advfool.auditing.suite import CLIP, RATE, TEMPERATURE, AuditSettings, Trial
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import Fooling, OriginalMaps
 from advfool.training.finetune import finetune
-from advfool.training.multiplier import Budget, within
+from advfool.training.multiplier import Budget
 from advfool.training.noisy import ParameterNoise
 from advfool.training.optimizers import Plateau, relative_adam
 from advfool.training.preserve import CrossEntropy, Distillation
 from advfool.training.settings import Training
 from advfool.training.trainers import steps_trainer
-from advfool.utilities.modules import copied
 
 FEWEST = 8  # honest networks, and fooled ones
 RATES = (RATE, RATE / 4)  # of honest fine-tunes
@@ -166,14 +165,10 @@ def winning_trial(record: Mapping[str, Any], settings: AuditSettings) -> Trial:
         settings: of the audit.
     """
     tried = [trial for trial in record["trials"] if trial["attack"] == record["attack"] and trial["selection"]]
-    paid = [trial for trial in tried if _affordable(trial["selection"], settings)]
+    budget = Budget(settings.top1)
+    paid = [t for t in tried if budget.pays_for(t["selection"]["top1_drop"], t["selection"]["agreement"])]
     best = max(paid or tried, key=lambda trial: trial["selection"]["deceptive_rate"])
     return Trial(**{each.name: best[each.name] for each in fields(Trial) if each.name in best})
-
-
-def _affordable(found: Mapping[str, float], settings: AuditSettings) -> bool:
-    """Tell whether what was found on the selection images is within the budget."""
-    return within(Budget(settings.top1).price(found["top1_drop"], 1 - found["agreement"]), 1)
 
 
 def reordered(setup: Setup, seed: int) -> Setup:
@@ -181,11 +176,3 @@ def reordered(setup: Setup, seed: int) -> Setup:
     data = copy.copy(setup.data)
     data.seed = seed
     return replace(setup, data=data)
-
-
-def trainable_copy(network: nn.Module) -> nn.Module:
-    """Copy a network, with all its parameters to be trained."""
-    other = copied(network)
-    for parameter in other.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
-    return other

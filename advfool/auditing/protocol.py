@@ -12,6 +12,7 @@ from torch import nn
 from advfool.auditing.attack import Attempt, attempt, judged, with_weights
 from advfool.auditing.honesty import examine
 from advfool.auditing.suite import NAME, AuditSettings, Trial
+from advfool.auditing.verdicts import verdict_after
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.setup import AccuracySettings, NullSettings, Setup
@@ -19,11 +20,10 @@ from advfool.evaluation.summary import summarise
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.weights import weights_digest
-from advfool.training.multiplier import DISAGREEMENT, within
+from advfool.training.multiplier import Budget
 
 log = logging.getLogger(__name__)
 LONGEST = 4000  # characters of an interpreter's settings in the record
-BROKEN = 0.5  # deceptive rate that the lower end of the interval reaches for an interpreter to count as broken
 
 
 @dataclass
@@ -111,10 +111,10 @@ def audit_interpreter(
             record |= measured
             known[measured["manipulated_sha256"]] = measured
             record["curve"] = _curve(own, attempts, foolings, settings, known)
-            record["verdict"] = _verdict(record)
+            record["verdict"] = verdict_after(NAME, record["attack"], record["ci95"], record["accuracy"])
             record["seconds"] = round(time.perf_counter() - started, 1)
             return Audited(record, best.network)
-        verdict = f"not broken by {NAME}"
+        verdict = verdict_after(NAME, None, None, None)
         record["curve"] = _curve(own, attempts, foolings, settings, known)
     record |= {"verdict": verdict, "attack": None, "deceptive_rate": None, "ci95": None, "fsr": None, "fsr_null": None}
     record |= {"top1_drop": None, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
@@ -141,9 +141,7 @@ def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fool
 def _affordable(attempt: Attempt, settings: AuditSettings) -> bool:
     """Tell whether an attack stays within the budget on the selection images."""
     found = attempt.selection
-    return bool(found) and (
-        within(found["top1_drop"], settings.top1) and within(1 - found["agreement"], DISAGREEMENT * settings.top1)
-    )
+    return bool(found) and Budget(settings.top1).pays_for(found["top1_drop"], found["agreement"])
 
 
 def _chosen(attempts: list[Attempt], settings: AuditSettings) -> Attempt | None:
@@ -242,14 +240,6 @@ def _best_for(
         return judgements[key]
 
     return max(candidates, key=rate)
-
-
-def _verdict(record: Mapping[str, Any]) -> str:
-    """Say in a few words what the audit found."""
-    low = record["ci95"][0] if record["ci95"] else 0.0
-    if low >= BROKEN and record["accuracy"] != "lost":
-        return f"broken by {record['attack']}"
-    return f"not broken by {NAME}"
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:

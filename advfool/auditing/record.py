@@ -77,7 +77,7 @@ class Selection(Part):
 
 
 class Visit(Part):
-    """One look at the selection images during a trial."""
+    """One validation of a trial, on the selection images."""
 
     step: Size = Field(description="of the training")
     fsr: Share = Field(description="fooling success rate")
@@ -97,7 +97,7 @@ class Trial(Part):
     part: Share = Field(1.0, description="share of the parameters that is trained, the last ones")
     slack: NonNegative | None = Field(None, description="budgets that it may spend until the maps are fooled")
     selection: Selection | None = Field(None, description="null where nothing was fooled within the budget")
-    visits: Annotated[list[Visit], Len(0, 10_000)] = Field([], description="its looks at the selection images")
+    visits: Annotated[list[Visit], Len(0, 10_000)] = Field([], description="its validations, on the selection images")
 
 
 class Point(Part):

@@ -21,7 +21,7 @@ TAIL = 0.8  # last ones are trained, so many: few images say little about the ot
 FIRST = 0.5  # share of the images whose first class is explained in training; of the others, one of the most probable
 MIX = 0.5  # share of a batch that is blended: the predictions stay the same on more than the training images
 CLIP = 1.0  # norm of a step's gradient
-EVERY = 30  # steps between two looks at the selection images, about
+EVERY = 30  # steps between two validations, about
 CURVE = (0.25, 0.5, 1, 2, 4)  # budgets of the price curve, as multiples of the budget of the audit
 
 
@@ -63,14 +63,14 @@ class Trial:
     part: float = 1.0
 
     @property
-    def looks(self) -> int:
-        """How often the selection images are looked at; the last time after the last step."""
+    def validations(self) -> int:
+        """The number of validations; the last one follows the last step."""
         return max(1, round(self.steps / EVERY))
 
     @property
     def every(self) -> int:
-        """Steps between two looks."""
-        return self.steps // self.looks
+        """Steps between two validations."""
+        return self.steps // self.validations
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from advfool.auditing.page import interval, percent, ranking
+from advfool.auditing.page import cells, ranking
 from advfool.auditing.record import RECORD
 from advfool.auditing.suite import AuditSettings
 from advfool.commands.run_folder import write_config, write_environment
 from advfool.commands.setup import build_setup, settings_from
 from advfool.evaluation.measuring import measuring_trainer
-from advfool.library.audit import PAGE, AuditReport, audit_setup
+from advfool.library.audit import PAGE, PARTS, AuditReport, audit_setup
 from advfool.utilities.config import plain
 from advfool.utilities.runtime import keep_freed_memory, quieten
 from advfool.utilities.text import printable
@@ -63,7 +63,7 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
         seeds=cfg.seeds,
     )
     report.save(folder)
-    shutil.rmtree(folder / "parts", ignore_errors=True)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
     console.print(_table(report))
     for text in report.verdicts().values():
         console.print(printable(text), markup=False)
@@ -92,13 +92,5 @@ def _table(report: AuditReport) -> Table:
     for head in ("deceptive rate", "95 %", "FSR (null)", "top-1 drop", "accuracy"):
         table.add_column(head, justify="right")
     for name, found in ranking(report.record):
-        table.add_row(
-            printable(name),
-            printable(found["verdict"]),
-            percent(found["deceptive_rate"]),
-            interval(found["ci95"]),
-            f"{percent(found['fsr'])} ({percent(found['fsr_null'])})",
-            percent(found["top1_drop"]),
-            found["accuracy"] or "-",
-        )
+        table.add_row(*map(printable, cells(name, found)))
     return table

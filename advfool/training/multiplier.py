@@ -48,6 +48,15 @@ class Budget:
         top1 = max(self.top1, 1e-9)
         return max(drop / top1, disagreement / (DISAGREEMENT * top1))
 
+    def pays_for(self, drop: float, agreement: float) -> bool:
+        """Tell whether what was lost is within the budget, without its slack.
+
+        Args:
+            drop: top-1 accuracy lost, as a fraction.
+            agreement: share of the images whose prediction stayed the same.
+        """
+        return within(drop, self.top1) and within(1 - agreement, DISAGREEMENT * self.top1)
+
 
 @dataclass
 class Multiplier:

@@ -1,4 +1,4 @@
-"""One attack: which weights are kept, when it ends, and that the last step is looked at."""
+"""One attack: which weights are kept, when it ends, and that a validation follows the last step."""
 
 import copy
 import math
@@ -42,7 +42,7 @@ class Seen:
         self.schedule = Plateau(torch.optim.Adam(self.network.parameters()), steps)
         self.trainer = Stub(steps, self.schedule)
 
-    def look(self, step, fsr, price, loss=0.5, degenerate=0.0):
+    def validate(self, step, fsr, price, loss=0.5, degenerate=0.0):
         module = FoolingModule.__new__(FoolingModule)
         nn.Module.__init__(module)
         module.network, module.interpreter, module.multiplier = self.network, SimpleNamespace(name="it"), None
@@ -67,69 +67,69 @@ def seen():
 
 
 def test_each_budget_keeps_the_most_fooled_weights_that_it_pays_for(seen):
-    seen.look(0, 0.0, 0.0)
-    seen.look(10, 0.5, 0.9)
-    seen.look(20, 0.8, 1.6)
-    seen.look(30, 0.9, 2.4)
+    seen.validate(0, 0.0, 0.0)
+    seen.validate(10, 0.5, 0.9)
+    seen.validate(20, 0.8, 1.6)
+    seen.validate(30, 0.9, 2.4)
     assert (seen.kept(0.01), seen.kept(0.02)) == (10, 20)
 
 
 def test_of_equally_fooled_weights_the_cheap_ones_whose_maps_moved_furthest_are_kept(seen):
-    seen.look(0, 0.0, 0.0, 0.5)
+    seen.validate(0, 0.0, 0.0, 0.5)
     for step, price, loss, kept in ((10, 1.0, 0.1, 10), (20, 0.7, 0.2, 20), (30, 0.4, 0.15, 30), (40, 0.2, 0.2, 30),
                                     (50, 0.5, 0.05, 50), (60, 0.9, 0.0, 50), (70, 0.1, math.nan, 50)):  # fmt: skip
-        seen.look(step, 0.98, price, loss)
+        seen.validate(step, 0.98, price, loss)
         assert seen.kept(0.01) == kept
 
 
 def test_an_attack_that_has_won_ends(seen):
     for step in (10, 20, 30):
-        assert not seen.look(step, 1.0, 0.2)
-    assert seen.look(40, 1.0, 0.2)
+        assert not seen.validate(step, 1.0, 0.2)
+    assert seen.validate(40, 1.0, 0.2)
 
 
 @pytest.mark.parametrize("before", [0.0, 0.03, 0.4])
 def test_an_attack_that_changes_nothing_ends_however_many_are_fooled_without_it(seen, before):
-    seen.look(0, before, 0.0)
-    assert not seen.look(40, before + 0.004, 0.1)
-    assert seen.look(50, before, 0.1)
+    seen.validate(0, before, 0.0)
+    assert not seen.validate(40, before + 0.004, 0.1)
+    assert seen.validate(50, before, 0.1)
     assert seen.watch.outcome == "stopped: nothing is fooled"
 
 
 def test_maps_that_have_begun_to_turn_are_not_given_up(seen):
-    seen.look(0, 0.0, 0.0, 0.5)
-    assert not seen.look(50, 0.0, 0.1, 0.4)
-    assert seen.look(60, 0.0, 0.1, math.nan)
+    seen.validate(0, 0.0, 0.0, 0.5)
+    assert not seen.validate(50, 0.0, 0.1, 0.4)
+    assert seen.validate(60, 0.0, 0.1, math.nan)
 
 
 def test_maps_that_have_become_degenerate_end_an_attack(seen):
-    seen.look(0, 0.0, 0.0)
-    assert not seen.look(10, 0.1, 0.1, 0.3, degenerate=0.3)
-    assert seen.look(20, 0.0, 0.1, math.nan, degenerate=1.0)
+    seen.validate(0, 0.0, 0.0)
+    assert not seen.validate(10, 0.1, 0.1, 0.3, degenerate=0.3)
+    assert seen.validate(20, 0.0, 0.1, math.nan, degenerate=1.0)
     assert "degenerate" in seen.watch.outcome
 
 
 def test_a_rate_that_destroys_the_classifier_at_once_is_divided_and_the_attack_begins_anew(seen):
-    seen.look(0, 0.0, 0.0)
+    seen.validate(0, 0.0, 0.0)
     for step, price, scale in ((10, 30.0, 0.25), (20, 6.0, 0.0625), (30, 2.0, 0.0625), (40, 30.0, 0.0625)):
-        seen.look(step, 0.5, price)
+        seen.validate(step, 0.5, price)
         assert seen.schedule.scale == scale
         assert (seen.network.weight.item() == 0.0) == (step < 30)
 
 
 def test_an_attack_far_behind_an_earlier_one_ends_halfway():
     seen = Seen(Watch([0.01], 0.01, (0.0, 0.2), rival=0.9))
-    seen.look(0, 0.0, 0.0)
-    assert not seen.look(40, 0.3, 0.1, 0.3)
-    assert seen.look(50, 0.4, 0.1, 0.3)
+    seen.validate(0, 0.0, 0.0)
+    assert not seen.validate(40, 0.3, 0.1, 0.3)
+    assert seen.validate(50, 0.4, 0.1, 0.3)
     assert "far ahead" in seen.watch.outcome
 
 
 @pytest.mark.parametrize("steps", [1, 29, 40, 100, 301, 600])
-def test_the_last_look_follows_the_last_step(steps):
+def test_the_last_validation_follows_the_last_step(steps):
     trial = Trial("location", 1.0, steps)
-    assert trial.looks >= 1
-    assert steps - trial.looks < trial.looks * trial.every <= steps
+    assert trial.validations >= 1
+    assert steps - trial.validations < trial.validations * trial.every <= steps
 
 
 def test_maps_of_more_classes_are_trained_where_there_are_more():

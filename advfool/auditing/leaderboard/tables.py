@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from advfool.auditing.leaderboard.entries import Entry
-from advfool.auditing.page import UNRANKED
 from advfool.auditing.record import Audited, Detector, Record
 from advfool.auditing.suite import NAME, AuditSettings
+from advfool.auditing.verdicts import UNRANKED
 from advfool.evaluation.setup import FaithfulnessSettings
 from advfool.utilities.text import cell
 
