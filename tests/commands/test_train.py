@@ -222,7 +222,7 @@ def test_help_and_config_are_printed_at_once(tmp_path):
         "model: ",
         "fooling: active, center_mass, location, target, topk",
         "evaluate_with: ",
-        "interp: captum, gradcam",
+        "interp: aggregate, captum, gradcam",
         "lrp_t",
         "fool_weight:",
         "Exit codes",
