@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from advfool.auditing.noticed import digits, noticed
+from advfool.auditing.suite import way
 from advfool.auditing.verdicts import UNRANKED
 from advfool.data.samples import take
 from advfool.evaluation.paired import record_pair
@@ -35,7 +36,7 @@ def page(record: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "interval": interval, "printable": printable, "accuracy": accuracy}
-    environment.filters |= {"noticed": noticed, "digits": digits}
+    environment.filters |= {"noticed": noticed, "digits": digits, "way": _way}
     source = files("advfool.auditing").joinpath("audit.html.j2").read_text(encoding="utf-8")
     pictures = {name: base64.b64encode(png).decode() for name, png in strips.items()}
     ranked = ranking(record)
@@ -185,3 +186,8 @@ def small(png: io.BytesIO) -> bytes:
     content = io.BytesIO()
     Image.open(png).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(content, "png", optimize=True)
     return content.getvalue()
+
+
+def _way(trial: Mapping[str, Any]) -> str:
+    """Say what the classifier of a trial could do; records of older audits tell less."""
+    return way(bool(trial.get("free")), trial.get("offset") or 0.0)

@@ -126,7 +126,7 @@ def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fool
     attempts: list[Attempt] = []
     parameters = sum(parameter.numel() for parameter in setup.original.parameters())
     for number, trial in enumerate(settings.planned(len(setup.data.train()), parameters), 1):
-        log.info("  trial %d of at most %d: %s, slack %g", number, settings.trials, trial.attack, trial.slack)
+        log.info("  trial %d of at most %d: %s, %s", number, settings.trials, trial.attack, trial.way)
         own = replace(setup, fooling=foolings[trial.attack])
         rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)
         attempts.append(attempt(own, trial, settings, progress, rival=rival))

@@ -1,6 +1,7 @@
 """The attacks of AM-1: what is tried, in which order, and with what steps; no name of a network or interpreter."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import log2
 from typing import Annotated, Literal, get_args
 
@@ -11,8 +12,11 @@ from advfool.utilities.kinds import Accelerator, Count, Positive, Seed, Share, T
 
 NAME = "AM-1"
 FOOLINGS = ("location", "topk", "center_mass", "target")
-RATE = 0.01  # share of its own size that each tensor moves in a step
-SLACKS = (8.0, 1.0)  # budgets that may be spent until the heatmaps are fooled: first nearly any price, then strict
+RATE = 0.01  # share of its own size that each tensor moves in a step;
+SLOW = 0.0025  # where the last layer takes the free direction, which costs nothing, the others need not move as far,
+GENTLE = 0.1  # nor need the penalty weigh as much at the start
+LEAK = 0.01  # slope of the maps below zero in training: enough for a gradient
+SLACK = 8.0  # budgets that may be spent until the heatmaps are fooled, where the last layer does not take it
 STEPS = 600  # at most,
 PASSES = 24  # and at most so many times through the training images
 TEMPERATURE = 4.0  # of the distillation, at least
@@ -43,6 +47,15 @@ def explained_top(classes: int) -> int:
     return min(classes, max(2, round(log2(classes) / 2)))
 
 
+def way(free: bool, offset: float) -> str:
+    """Say in words what the classifier of a trial may do.
+
+    >>> way(True, 0.0), way(False, 1.0), way(False, 0.0)
+    ('free direction', 'mean logit kept', 'mean logit free')
+    """
+    return "free direction" if free else "mean logit kept" if offset else "mean logit free"
+
+
 @dataclass(frozen=True)
 class Trial:
     """One attack.
@@ -54,6 +67,7 @@ class Trial:
         offset: weight of the change of the mean logit: with it, maps do not just change their sign; without it, some
             networks turn farther.
         part: share of the parameters that is trained, the last ones.
+        free: whether the last layer moves in the direction alone that changes no prediction, if there is such a layer.
     """
 
     attack: str
@@ -61,6 +75,12 @@ class Trial:
     steps: int
     offset: float = 0.0
     part: float = 1.0
+    free: bool = False
+
+    @property
+    def way(self) -> str:
+        """What the classifier may do, in words."""
+        return way(self.free, self.offset)
 
     @property
     def validations(self) -> int:
@@ -108,7 +128,7 @@ class AuditSettings:
         return [self.top1 * part for part in CURVE]
 
     def planned(self, images: int, parameters: int) -> list[Trial]:
-        """List the trials: the first attack with much slack, every other one, and then what remains.
+        """List the trials: the first attack in three ways, every other one in the free direction, and what remains.
 
         Args:
             images: that are trained on.
@@ -117,16 +137,15 @@ class AuditSettings:
         part = TAIL if parameters > MANY * images else 1.0
         passes = PASSES if part == 1 else 2 * PASSES
         steps = min(self.steps, max(1, passes * images // min(self.batch_size, images)))
-        first, *others = self.attacks
-        loose, strict = SLACKS
-        order = [
-            (first, loose, 1.0),
-            (first, loose, 0.0),
-            *((each, loose, 1.0) for each in others),
-            (first, strict, 1.0),
+        common = {"steps": steps, "part": part}
+        ways = [
+            partial(Trial, slack=1.0, free=True, **common),
+            partial(Trial, slack=SLACK, offset=1.0, **common),
+            partial(Trial, slack=SLACK, **common),
         ]
-        order += [*((each, loose, 0.0) for each in others), *((each, strict, 1.0) for each in others)]
-        return [Trial(attack, slack, steps, offset, part) for attack, slack, offset in order][: self.trials]
+        first, *others = self.attacks
+        order = [way(first) for way in ways] + [way(each) for way in ways for each in others]
+        return order[: self.trials]
 
 
 OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves

@@ -21,6 +21,7 @@ from advfool.interpreters.tracing.recording import record
 from advfool.metrics import FoolingSuccessRate
 from advfool.metrics.functional import prediction_agreement
 from advfool.training.cached_original import CachedOriginal, OriginalAnswers
+from advfool.training.free_direction import FreeDirection
 from advfool.training.mixing import mix_images
 from advfool.training.multiplier import Multiplier, within
 from advfool.training.processes import generator_states, of_all_processes, of_this_process, restore_generators
@@ -87,7 +88,8 @@ class FoolingModule(LightningModule):
             self.network.requires_grad_(False)
             for layer in training.trainable:
                 module_at(self.network, layer).requires_grad_(True)
-        self.multiplier = Multiplier(training.budget) if training.fool_weight == "auto" else None
+        self.free = FreeDirection(network, training.free_layer) if training.free_layer else None
+        self.multiplier = self.first_multiplier() if training.fool_weight == "auto" else None
         self.original_top1: float | None = None
         self.generators: list[dict[str, Any]] | None = None  # their states when the run was interrupted, by process
         self.val_top1 = MulticlassAccuracy(len(setup.data.classes), average="micro")
@@ -156,6 +158,10 @@ class FoolingModule(LightningModule):
             )
         return loss
 
+    def first_multiplier(self) -> Multiplier:
+        """Make the weight that follows the price, as it is at the start."""
+        return Multiplier(self.settings.budget, self.settings.first_weight)
+
     @property
     def weight(self) -> float:
         """The weight of the fooling penalty."""
@@ -207,6 +213,8 @@ class FoolingModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.settings.optimizer([p for p in self.network.parameters() if p.requires_grad])
+        if self.free:
+            self.free.hasten(optimizer)
         if self.settings.scheduler is None:
             return optimizer
         return {

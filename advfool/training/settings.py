@@ -16,7 +16,7 @@ from advfool.training.multiplier import Budget
 from advfool.training.preserve import Distillation, Preserve
 from advfool.utilities.checking import check_fields
 from advfool.utilities.errors import AdvfoolError
-from advfool.utilities.kinds import Count, Names, NonNegative, Share
+from advfool.utilities.kinds import Count, Names, NonNegative, Positive, Share, Text
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,14 @@ class Training:
         fool_weight: weight of the fooling penalty, the paper's lambda; `auto` lets it follow the price, so that the
             attack stays within the budget.
         budget: what the attack may cost with `auto`.
+        first_weight: where `auto` starts.
         train_target_top: while training, explain a class drawn from the original network's top k classes; None: the
             class that is measured.
         train_target_first: share of the images whose most probable class is explained all the same, from 0 to 1.
         mix: share of each batch that is blended (mixup, cutmix), from 0 to 1.
         trainable: names of the modules to fine-tune; None: all.
+        free_layer: name of the network's last layer, if it shall move in the direction alone that changes no
+            prediction; see `FreeDirection`.
         drop_weight: points of FSR that a lost point of accuracy costs in the choice of the best checkpoint.
         select: keep the weights of the `best` validation, or the `last`.
         cache_original: compute what the original network says of images that never change once, and cache it.
@@ -49,10 +52,12 @@ class Training:
     scheduler: Callable | None = None
     fool_weight: NonNegative | Literal["auto"] = 1.0
     budget: Budget = field(default_factory=Budget)
+    first_weight: Positive = 1.0
     train_target_top: Count | None = None
     train_target_first: Share = 0.0
     mix: Share = 0.0
     trainable: Annotated[Names, Len(1)] | None = None
+    free_layer: Text | None = None
     drop_weight: NonNegative = 5.0
     select: Literal["best", "last"] = "best"
     cache_original: bool = True

@@ -9,8 +9,9 @@ import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
-from advfool.auditing.attack import Watch, attempt, choose_trained
+from advfool.auditing.attack import attempt, choose_trained
 from advfool.auditing.suite import AuditSettings, Trial, explained_top
+from advfool.auditing.watch import Watch
 from advfool.interpreters import GradCAM
 from advfool.library.audit import suite_of
 from advfool.training.module import FoolingModule
@@ -47,7 +48,7 @@ class Seen:
         nn.Module.__init__(module)
         module.network, module.interpreter, module.multiplier = self.network, SimpleNamespace(name="it"), None
         object.__setattr__(module, "original", self.original)
-        module.settings = SimpleNamespace(budget=Budget(0.01))
+        module.settings = SimpleNamespace(budget=Budget(0.01), first_weight=1.0)
         with torch.no_grad():
             self.network.weight.fill_(step)
         found = {"val/fsr/it": fsr, "val/test_loss/it": loss, "val/price": price, "val/fool_weight": 1.0}
