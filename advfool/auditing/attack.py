@@ -25,14 +25,12 @@ from advfool.auditing.suite import (
     temperature,
 )
 from advfool.auditing.watch import State, Visit, Watch
-from advfool.data.samples import take
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
 from advfool.interpreters.leaking import with_training_leak
 from advfool.metrics.functional import is_fooled
 from advfool.training.finetune import finetune
-from advfool.training.free_direction import last_layer
 from advfool.training.multiplier import Budget
 from advfool.training.optimizers import Plateau, relative_adam
 from advfool.training.preserve import Distillation
@@ -85,27 +83,26 @@ def attempt(
     """
     started = time.perf_counter()
     steps = trial.validations * trial.every  # the last validation follows the last step
-    layer = last_layer(setup.original, take(setup.data.selection(), range(2)).image) if trial.free else None
     training = Training(
         preserve=Distillation(temperature(len(setup.data.classes)), trial.offset, name="distillation"),
-        optimizer=partial(relative_adam, rate=SLOW if layer else RATE),
+        optimizer=partial(relative_adam, rate=SLOW if trial.free_layer else RATE),
         scheduler=partial(Plateau, steps=steps),
         fool_weight="auto",
         budget=Budget(settings.top1, trial.slack),
-        first_weight=GENTLE if layer else 1.0,
-        free_layer=layer,
+        first_weight=GENTLE if trial.free_layer else 1.0,
+        free_layer=trial.free_layer,
         train_target_top=explained_top(len(setup.data.classes)),
         train_target_first=FIRST,
         mix=MIX,
         cache_original=False,
         select="last",
     )
+    interpreters = {name: with_training_leak(each, LEAK) for name, each in setup.interpreters.items()}
     watch = Watch(settings.budgets, settings.top1, setup.fooling.interval, rival)
     with tempfile.TemporaryDirectory(prefix="advfool-") as folder:
         callbacks = [watch, *extra]
         trainer = steps_trainer(folder, steps, trial.every, callbacks, CLIP, settings.accelerator, progress)
         # The training freezes the original network: every trial starts from a copy.
-        interpreters = {name: with_training_leak(each, LEAK) for name, each in setup.interpreters.items()}
         own = replace(setup, original=trainable_copy(setup.original, trial.part), interpreters=interpreters)
         try:
             finetune(own, training, trainer)

@@ -190,4 +190,4 @@ def small(png: io.BytesIO) -> bytes:
 
 def _way(trial: Mapping[str, Any]) -> str:
     """Say what the classifier of a trial could do; records of older audits tell less."""
-    return way(bool(trial.get("free")), trial.get("offset") or 0.0)
+    return way(trial.get("free_layer"), trial.get("offset") or 0.0)

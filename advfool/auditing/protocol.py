@@ -13,6 +13,7 @@ from advfool.auditing.attack import Attempt, attempt, judged, with_weights
 from advfool.auditing.honesty import examine
 from advfool.auditing.suite import NAME, AuditSettings, Trial
 from advfool.auditing.verdicts import verdict_after
+from advfool.data.samples import take
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.setup import AccuracySettings, NullSettings, Setup
@@ -20,9 +21,11 @@ from advfool.evaluation.summary import summarise
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.weights import weights_digest
+from advfool.training.free_direction import find_free_layer
 from advfool.training.multiplier import Budget
 
 log = logging.getLogger(__name__)
+TRIED = 16  # images on which the layer that can move without changing a prediction is found
 LONGEST = 4000  # characters of an interpreter's settings in the record
 
 
@@ -125,7 +128,9 @@ def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fool
     """Try one attack after the other, until one is enough or the trials are used up."""
     attempts: list[Attempt] = []
     parameters = sum(parameter.numel() for parameter in setup.original.parameters())
-    for number, trial in enumerate(settings.planned(len(setup.data.train()), parameters), 1):
+    data = setup.data.selection()
+    layer = find_free_layer(setup.original, take(data, range(min(TRIED, len(data)))).image)
+    for number, trial in enumerate(settings.planned(len(setup.data.train()), parameters, layer), 1):
         log.info("  trial %d of at most %d: %s, %s", number, settings.trials, trial.attack, trial.way)
         own = replace(setup, fooling=foolings[trial.attack])
         rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)

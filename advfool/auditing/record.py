@@ -95,9 +95,7 @@ class Trial(Part):
     steps: Count | None = Field(None, description="training steps, unless it is stopped early")
     offset: NonNegative = Field(0.0, description="weight of the change of the mean logit in training")
     part: Share = Field(1.0, description="share of the parameters that is trained, the last ones")
-    free: bool = Field(
-        False, description="whether the last layer moves in the direction alone that changes no prediction"
-    )
+    free_layer: Words | None = Field(None, description="the layer that moves as no prediction sees it, if any does")
     slack: NonNegative | None = Field(None, description="budgets that it may spend until the maps are fooled")
     selection: Selection | None = Field(None, description="null where nothing was fooled within the budget")
     visits: Annotated[list[Visit], Len(0, 10_000)] = Field([], description="its validations, on the selection images")

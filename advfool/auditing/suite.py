@@ -12,11 +12,11 @@ from advfool.utilities.kinds import Accelerator, Count, Positive, Seed, Share, T
 
 NAME = "AM-1"
 FOOLINGS = ("location", "topk", "center_mass", "target")
-RATE = 0.01  # share of its own size that each tensor moves in a step;
-SLOW = 0.0025  # where the last layer takes the free direction, which costs nothing, the others need not move as far,
-GENTLE = 0.1  # nor need the penalty weigh as much at the start
+RATE = 0.01  # share of its own size that each tensor moves in a step,
+SLOW = 0.0025  # and beside a layer that moves in the free direction, so that the others need not move as far
+GENTLE = 0.1  # weight of the penalty at the start of such a trial; 1 in the others
+SLACK = 8.0  # budgets that the others may spend until the heatmaps are fooled
 LEAK = 0.01  # slope of the maps below zero in training: enough for a gradient
-SLACK = 8.0  # budgets that may be spent until the heatmaps are fooled, where the last layer does not take it
 STEPS = 600  # at most,
 PASSES = 24  # and at most so many times through the training images
 TEMPERATURE = 4.0  # of the distillation, at least
@@ -47,13 +47,13 @@ def explained_top(classes: int) -> int:
     return min(classes, max(2, round(log2(classes) / 2)))
 
 
-def way(free: bool, offset: float) -> str:
+def way(free_layer: str | None, offset: float) -> str:
     """Say in words what the classifier of a trial may do.
 
-    >>> way(True, 0.0), way(False, 1.0), way(False, 0.0)
+    >>> way("fc", 0.0), way(None, 1.0), way(None, 0.0)
     ('free direction', 'mean logit kept', 'mean logit free')
     """
-    return "free direction" if free else "mean logit kept" if offset else "mean logit free"
+    return "free direction" if free_layer else "mean logit kept" if offset else "mean logit free"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Trial:
         offset: weight of the change of the mean logit: with it, maps do not just change their sign; without it, some
             networks turn farther.
         part: share of the parameters that is trained, the last ones.
-        free: whether the last layer moves in the direction alone that changes no prediction, if there is such a layer.
+        free_layer: name of the layer that moves in the direction alone that changes no prediction; None: there is none.
     """
 
     attack: str
@@ -75,12 +75,12 @@ class Trial:
     steps: int
     offset: float = 0.0
     part: float = 1.0
-    free: bool = False
+    free_layer: str | None = None
 
     @property
     def way(self) -> str:
         """What the classifier may do, in words."""
-        return way(self.free, self.offset)
+        return way(self.free_layer, self.offset)
 
     @property
     def validations(self) -> int:
@@ -127,22 +127,24 @@ class AuditSettings:
         """The budgets of the price curve, in top-1 accuracy."""
         return [self.top1 * part for part in CURVE]
 
-    def planned(self, images: int, parameters: int) -> list[Trial]:
-        """List the trials: the first attack in three ways, every other one in the free direction, and what remains.
+    def planned(self, images: int, parameters: int, free_layer: str | None = None) -> list[Trial]:
+        """List the trials: the first attack in every way, every other one in the first way, and what remains.
 
         Args:
             images: that are trained on.
             parameters: of the network.
+            free_layer: that can move without changing a prediction; None: there is none.
         """
         part = TAIL if parameters > MANY * images else 1.0
         passes = PASSES if part == 1 else 2 * PASSES
         steps = min(self.steps, max(1, passes * images // min(self.batch_size, images)))
         common = {"steps": steps, "part": part}
         ways = [
-            partial(Trial, slack=1.0, free=True, **common),
             partial(Trial, slack=SLACK, offset=1.0, **common),
             partial(Trial, slack=SLACK, **common),
         ]
+        if free_layer is not None:
+            ways.insert(0, partial(Trial, slack=1.0, free_layer=free_layer, **common))
         first, *others = self.attacks
         order = [way(first) for way in ways] + [way(each) for way in ways for each in others]
         return order[: self.trials]

@@ -6,7 +6,7 @@ from advfool.interpreters.base import Interpreter
 
 
 def with_training_leak(interpreter: Interpreter, leak: float) -> Interpreter:
-    """Return an interpreter, and those within it, with another `training_leak`; where there is none, it stays so.
+    """Return an interpreter, and those within it, with another `training_leak`.
 
     Args:
         interpreter: any; it is left as it is.
@@ -15,7 +15,7 @@ def with_training_leak(interpreter: Interpreter, leak: float) -> Interpreter:
     """
     assert is_dataclass(interpreter)
     changes: dict[str, object] = {}
-    if getattr(interpreter, "training_leak", 0):
+    if hasattr(interpreter, "training_leak"):
         changes["training_leak"] = leak
     if isinstance(inner := getattr(interpreter, "interpreter", None), Interpreter):
         changes["interpreter"] = with_training_leak(inner, leak)

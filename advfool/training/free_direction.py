@@ -1,7 +1,7 @@
 """The direction in which a classifier's last layer can move without changing any prediction.
 
 The softmax does not see what is added to all logits of an image alike. So the rows of the last layer's weight can all
-move by the same vector: every probability stays exactly as it is, while the heatmap of every class changes.
+move by the same vector: every probability stays as it is, while the heatmap of every class changes.
 """
 
 import torch
@@ -9,73 +9,101 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from advfool.utilities.modules import module_at
+from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.modules import copied, in_eval_mode, module_at
 
 FASTER = 40.0  # times the rate of the other parameters: nothing is lost by it
+SIZES = (1.0, 30.0, 1000.0)  # of the vectors that are added to find the layer, in root mean squares of its weight
+UNSEEN = 1e-3  # by which log-probabilities may differ, relative to the largest logit: rounding
 
 
-def last_layer(network: nn.Module, images: Float[Tensor, "n channels h w"]) -> str | None:
-    """Find the linear layer, or convolution, whose outputs are the logits.
+def find_free_layer(network: nn.Module, images: Float[Tensor, "n channels h w"]) -> str | None:
+    """Find the layer to all of whose rows any vector can be added without changing a probability.
 
     Args:
-        network: in eval mode.
-        images: some images.
+        network: it is left as it is.
+        images: that this is tried on.
 
     Returns:
-        the layer's dotted name; None where what comes last is something else, which may see what is added.
+        the dotted name of the linear layer or convolution; None where there is none, as for a network that normalises
+        its rows or clips its logits.
     """
-    outputs: dict[str, Tensor] = {}
+    network = copied(network)
+    images = images.to(next(network.parameters()).device)
+    with in_eval_mode(network), torch.no_grad():
+        called = _called(network, images)
+        return called[-1] if called and _is_free(network, module_at(network, called[-1]), images) else None
 
-    def keeping(name: str):
-        def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            outputs[name] = output.clone()  # what follows may change it in place
 
-        return keep
-
-    layers = {name: each for name, each in network.named_modules() if isinstance(each, nn.Linear | nn.Conv2d)}
-    hooks = [layer.register_forward_hook(keeping(name)) for name, layer in layers.items()]
+def _called(network: nn.Module, images: Tensor) -> list[str]:
+    """List the linear layers and convolutions, in the order of their last calls."""
+    order: list[str] = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: order.append(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]
     try:
-        with torch.no_grad():
-            logits = network(images.to(next(network.parameters())))
+        network(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return next((name for name in reversed(outputs) if _same(outputs[name], logits)), None)
+    return order
 
 
-def _same(output: Tensor, logits: Tensor) -> bool:
-    """Tell whether an output is the logits, or a map of them that is averaged."""
-    if output.dim() == 4:
-        output = output.mean(dim=(2, 3))
-    return output.shape == logits.shape and torch.allclose(output, logits, rtol=1e-4, atol=1e-5)
+def _is_free(network: nn.Module, layer: nn.Module, images: Tensor) -> bool:
+    """Tell whether vectors added to all rows of a layer change the logits, but no probability."""
+    weight = layer._parameters.get("weight")
+    if weight is None or not weight.is_floating_point():
+        return False
+    before, kept, moved = network(images).double(), weight.detach().clone(), False
+    generator = torch.Generator().manual_seed(0)
+    for size in SIZES:
+        for sign in (1, -1):
+            vector = torch.randn(weight[:1].shape, generator=generator).abs() * kept.square().mean().sqrt().item()
+            weight.copy_(kept + sign * size * vector.to(weight))
+            after = network(images).double()
+            largest = after.abs().max().item()
+            seen = (after.log_softmax(dim=1) - before.log_softmax(dim=1)).abs().max().item()
+            if not seen <= UNSEEN * max(1.0, largest):
+                return False
+            moved = moved or (after - before).abs().max().item() > UNSEEN * largest
+    return moved
 
 
 class FreeDirection:
-    """Keep a layer to the free direction: while it is trained, all rows of its weight move alike.
+    """Keep a layer to the free direction: while it is trained, all rows of its weight move alike, and its bias not.
 
     Args:
         network: that is trained.
-        layer: its last layer.
+        layer: see `find_free_layer`.
+
+    Raises:
+        AdvfoolError: there is no such layer, or its weight is no parameter.
     """
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         module = module_at(network, layer)
-        assert isinstance(module.weight, nn.Parameter)
-        self.weight = module.weight.requires_grad_(True)
+        weight = module._parameters.get("weight")
+        if weight is None:
+            raise AdvfoolError(f"free_layer={layer} has no weight that is a parameter of its own.")
+        self.weight = weight.requires_grad_(True)
         self.weight.register_hook(_alike)
         if isinstance(module.bias, nn.Parameter):
             module.bias.requires_grad_(False)
 
     def hasten(self, optimizer: Optimizer) -> None:
-        """Let the layer move faster than the others, where it has a learning rate of its own.
+        """Let the layer move faster than the others, where every parameter has a learning rate of its own.
 
         Args:
             optimizer: of the network's parameters.
         """
-        for group in optimizer.param_groups:
-            if len(group["params"]) == 1 and group["params"][0] is self.weight:
+        groups = optimizer.param_groups
+        for group in groups:
+            if len(groups) > 1 and len(group["params"]) == 1 and group["params"][0] is self.weight:
                 group["lr"] *= FASTER
 
 
 def _alike(gradient: Tensor) -> Tensor:
+    """Return for every row the gradient of a vector that is added to all of them."""
     return gradient.sum(dim=0, keepdim=True).expand_as(gradient).contiguous()

@@ -30,14 +30,14 @@ class Training:
         fool_weight: weight of the fooling penalty, the paper's lambda; `auto` lets it follow the price, so that the
             attack stays within the budget.
         budget: what the attack may cost with `auto`.
-        first_weight: where `auto` starts.
+        first_weight: weight of the penalty that `auto` starts from.
         train_target_top: while training, explain a class drawn from the original network's top k classes; None: the
             class that is measured.
         train_target_first: share of the images whose most probable class is explained all the same, from 0 to 1.
         mix: share of each batch that is blended (mixup, cutmix), from 0 to 1.
         trainable: names of the modules to fine-tune; None: all.
-        free_layer: name of the network's last layer, if it shall move in the direction alone that changes no
-            prediction; see `FreeDirection`.
+        free_layer: name of the network's last layer, if it shall be trained in the direction alone that changes no
+            prediction, whatever `trainable` says; see `FreeDirection`.
         drop_weight: points of FSR that a lost point of accuracy costs in the choice of the best checkpoint.
         select: keep the weights of the `best` validation, or the `last`.
         cache_original: compute what the original network says of images that never change once, and cache it.

@@ -187,13 +187,22 @@ def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
 
 
 def test_the_trials_try_the_first_attack_in_three_ways_and_then_the_others():
-    planned = AuditSettings(trials=12).planned(10000, 10**5)
-    assert [(trial.attack, trial.slack, trial.offset, trial.free) for trial in planned[:6]] == [
-        ("location", 1.0, 0.0, True), ("location", 8.0, 1.0, False), ("location", 8.0, 0.0, False),
-        ("topk", 1.0, 0.0, True), ("center_mass", 1.0, 0.0, True), ("target", 1.0, 0.0, True),
+    planned = AuditSettings(trials=12).planned(10000, 10**5, "fc")
+    assert [(trial.attack, trial.slack, trial.offset, trial.free_layer) for trial in planned[:6]] == [
+        ("location", 1.0, 0.0, "fc"), ("location", 8.0, 1.0, None), ("location", 8.0, 0.0, None),
+        ("topk", 1.0, 0.0, "fc"), ("center_mass", 1.0, 0.0, "fc"), ("target", 1.0, 0.0, "fc"),
     ]  # fmt: skip
     assert len(planned) == len(set(planned)) == 12
-    assert AuditSettings().planned(10000, 10**5) == planned[:6]
+    assert AuditSettings().planned(10000, 10**5, "fc") == planned[:6]
+
+
+def test_without_a_free_layer_the_other_ways_are_tried():
+    planned = AuditSettings().planned(10000, 10**5)
+    assert [(trial.attack, trial.slack, trial.offset) for trial in planned] == [
+        ("location", 8.0, 1.0), ("location", 8.0, 0.0),
+        ("topk", 8.0, 1.0), ("center_mass", 8.0, 1.0), ("target", 8.0, 1.0), ("topk", 8.0, 0.0),
+    ]  # fmt: skip
+    assert not any(trial.free_layer for trial in planned)
 
 
 def test_of_a_network_much_larger_than_its_images_the_last_parameters_are_trained():

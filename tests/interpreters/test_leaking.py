@@ -13,6 +13,7 @@ def test_the_slope_changes_wherever_there_is_one():
     assert cam.training_leak == 0.1
 
 
-def test_without_a_slope_there_is_none_afterwards():
-    for interpreter in (GradCAM("a"), SimpleGrad(), SmoothGrad(interpreter=GradCAM("a")), IntegratedGradients()):
-        assert with_training_leak(interpreter, 0.01) == interpreter
+def test_interpreters_without_a_slope_get_one():
+    for interpreter in (GradCAM("a"), SimpleGrad("a"), IntegratedGradients("a")):
+        assert with_training_leak(interpreter, 0.01).for_training().leak == 0.01
+        assert interpreter.for_training().leak == 0

@@ -10,13 +10,54 @@ from advfool.auditing.suite import AuditSettings, Trial
 from advfool.data.samples import take
 from advfool.foolings import Location
 from advfool.interpreters import GradCAM
-from advfool.training.free_direction import FASTER, FreeDirection, last_layer
+from advfool.training.free_direction import FASTER, FreeDirection, find_free_layer
 from advfool.training.optimizers import relative_adam
+from advfool.utilities.errors import AdvfoolError
 from tests.helpers.data import RandomData
 from tests.helpers.networks import build_tiny
 from tests.helpers.setups import make_setup
 
 IMAGES = torch.randn(4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+
+
+class Clipped(nn.Module):
+    """Clips logits that its own images never reach."""
+
+    def forward(self, x):
+        return x.clamp(-50, 50)
+
+
+class Cosine(nn.Linear):
+    """A layer that normalises its rows."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, nn.functional.normalize(self.weight, dim=1))
+
+
+class Twice(nn.Module):
+    """A network that runs its last layer two times."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3 * 56 * 56, 5), nn.Linear(5, 5)
+
+    def forward(self, x):
+        return self.last(self.last(self.first(x.flatten(1))).relu())
+
+
+class Scaled(nn.Module):
+    """A network whose logits are scaled."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(3 * 56 * 56, 5)
+
+    def forward(self, x):
+        return 3 * self.last(x.flatten(1))
+
+
+def headed(head):
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
 
 class Averaged(nn.Module):
@@ -40,12 +81,19 @@ class Averaged(nn.Module):
         (torchvision.models.squeezenet1_1(num_classes=7), None),  # a ReLU follows the last convolution
         (Averaged(nn.Identity()), "last"),
         (Averaged(nn.ReLU()), None),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 56 * 56, 5), nn.Tanh()), None),
+        (headed(nn.Sequential(nn.Linear(8, 5), nn.Tanh())), None),
+        (headed(nn.Sequential(nn.Linear(8, 5), Clipped())), None),
+        (headed(nn.Sequential(nn.Linear(8, 5), nn.LogSoftmax(1))), None),  # the logits stay: nothing to see
+        (headed(Cosine(8, 5)), None),
+        (headed(nn.utils.parametrizations.weight_norm(nn.Linear(8, 5))), None),
+        (headed(nn.utils.parametrizations.spectral_norm(nn.Linear(8, 5))), None),
+        (Twice(), None),
+        (Scaled(), "last"),
     ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    ids=lambda value: "",
 )
-def test_the_last_layer_is_found_by_what_it_puts_out(network, layer):
-    assert last_layer(network.eval(), IMAGES) == layer
+def test_the_layer_is_found_by_what_its_rows_do_to_the_probabilities(network, layer):
+    assert find_free_layer(network.eval(), IMAGES) == layer
 
 
 @pytest.mark.parametrize("network", [torchvision.models.resnet18(num_classes=7), Averaged(nn.Identity())])
@@ -54,7 +102,7 @@ def test_no_probability_changes_while_the_last_layer_alone_is_trained(network):
     network.requires_grad_(False)
     images = IMAGES.double()
     before = network(images).softmax(dim=1)
-    layer = last_layer(network, images)
+    layer = find_free_layer(network, images)
     FreeDirection(network, layer)
     weight = network.get_submodule(layer).weight
     old = weight.detach().clone()
@@ -80,9 +128,10 @@ def test_the_last_layer_moves_faster_than_the_others():
     assert not network[2].bias.requires_grad
 
 
-def test_an_optimizer_with_one_rate_for_all_keeps_it():
-    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2))
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+@pytest.mark.parametrize("trained", ["", "2"])
+def test_an_optimizer_with_one_rate_for_all_keeps_it(trained):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2, bias=False))
+    optimizer = torch.optim.Adam(network.get_submodule(trained).parameters(), lr=0.1)
     FreeDirection(network, "2").hasten(optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [0.1]
 
@@ -92,9 +141,14 @@ def test_an_attack_moves_all_rows_of_the_last_layer_alike():
     network, place = build_tiny("resnet_tiny", torch.float32)
     fooling, settings = Location(interval=(0.0, 1.0)), AuditSettings(top1=1.0, batch_size=4, accelerator="cpu")
     setup = make_setup(network, GradCAM(place, name="gradcam"), fooling, RandomData(), seed=0)
-    layer = last_layer(setup.original, take(setup.data.selection(), range(2)).image)
-    found = attempt(setup, Trial("location", 1.0, 2, free=True), settings, False)
+    layer = find_free_layer(setup.original, take(setup.data.selection(), range(2)).image)
+    found = attempt(setup, Trial("location", 1.0, 2, free_layer=layer), settings, False)
     state = next(iter(found.best.values()))
     moved = state[f"{layer}.weight"] - setup.original.state_dict()[f"{layer}.weight"]
     assert moved.abs().max() > 0
     torch.testing.assert_close(moved, moved[:1].expand_as(moved), atol=1e-6, rtol=1e-4)
+
+
+def test_a_layer_without_a_weight_of_its_own_is_refused():
+    with pytest.raises(AdvfoolError, match="free_layer=0 has no weight"):
+        FreeDirection(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))), "0")
