@@ -20,8 +20,10 @@ from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics.functional import kl_divergence, spearman, top_k_correct
 from advfool.models.batch_norm import batch_norms, re_estimated
+from advfool.training.free_direction import find_free_layer
 from advfool.utilities.heatmaps import is_finite
 from advfool.utilities.kinds import Count
+from advfool.utilities.modules import module_at
 
 AT_A_TIME = 64  # images
 NOISE = (0.05, 0.1, 0.2)  # standard deviations, as multiples of each parameter tensor's own
@@ -219,8 +221,31 @@ class LogitDistance(Detector):
         return kl_divergence(theirs, ours).mean().item()
 
 
+@dataclass(frozen=True)
+class CommonDirection(Detector):
+    """The part of the last layer's rows that is common to all of them, relative to the size of a row.
+
+    The softmax does not see it, but the maps do. NaN for networks without a layer that can move in this direction.
+    """
+
+    name = "common_direction"
+    knows = "network alone"
+    looks_at = "a last layer whose rows have much in common"
+
+    @torch.no_grad()
+    def score(self, network: nn.Module, auditor: Auditor) -> float:
+        size = auditor.batches_for(network)[0].image[:2]
+        noise = torch.randn(size.shape, generator=torch.Generator().manual_seed(0)).to(size)
+        layer = find_free_layer(network, noise)
+        if layer is None:
+            return torch.nan
+        rows = dict(module_at(network, layer).named_parameters())["weight"].detach().double().flatten(1)
+        return (rows.mean(dim=0).norm() / rows.norm(dim=1).square().mean().sqrt()).item()
+
+
 DETECTORS: tuple[Detector, ...] = (
-    *(MapFaithfulness(), MapDisagreement(), NoiseSensitivity(), BatchNormShift(), WeightDistance(), LogitDistance()),
+    *(MapFaithfulness(), MapDisagreement(), NoiseSensitivity(), BatchNormShift(), CommonDirection()),
+    *(WeightDistance(), LogitDistance()),
 )
 
 

@@ -11,6 +11,7 @@ from advfool.auditing.detectors import (
     DETECTORS,
     Auditor,
     BatchNormShift,
+    CommonDirection,
     LogitDistance,
     MapDisagreement,
     MapFaithfulness,
@@ -26,6 +27,7 @@ from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics.functional import faithfulness, kl_divergence, spearman
 from advfool.models.batch_norm import batch_norms, re_estimated
+from advfool.training.free_direction import find_free_layer
 from tests.helpers.data import RandomData
 from tests.helpers.networks import build_tiny, snapshot
 from tests.helpers.setups import make_setup
@@ -156,3 +158,14 @@ def test_images_are_drawn_from_the_selection_images_alone(original):
     auditor = Auditor(make_setup(original, INTERPS, Location(), Sealed(), faithfulness=FAITHFUL), 5)
     assert sum(len(batch.label) for batch in auditor.batches) == 5
     assert all(math.isfinite(each.score(original, auditor)) for each in DETECTORS)
+
+
+def test_what_is_added_to_all_rows_of_the_last_layer_is_seen_without_images(original, auditor):
+    layer = find_free_layer(original, take(auditor.setup.data.test(), range(2)).image)
+    before, other = CommonDirection().score(original, auditor), copy.deepcopy(original)
+    rows = original.get_submodule(layer).weight.detach().double()
+    assert before == pytest.approx((rows.mean(0).norm() / rows.square().sum(1).mean().sqrt()).item())
+    with torch.no_grad():
+        other.get_submodule(layer).weight.add_(10 * torch.ones(1, rows.shape[1]))
+    assert 0 <= before < 0.9 < CommonDirection().score(other, auditor) <= 1
+    assert math.isnan(CommonDirection().score(nn.Sequential(original, nn.Tanh()), auditor))
