@@ -11,6 +11,7 @@ from torch import nn
 
 from advfool.auditing.attack import Attempt, attempt, judged, with_weights
 from advfool.auditing.honesty import examine
+from advfool.auditing.kept_attempts import KeptAttempts
 from advfool.auditing.suite import NAME, AuditSettings, Trial
 from advfool.auditing.verdicts import verdict_after
 from advfool.data.samples import take
@@ -65,6 +66,7 @@ def run_audit(
     progress: bool = False,
     known: Callable[[str], Audited | None] | None = None,
     found: Callable[[str, Audited], None] | None = None,
+    kept: KeptAttempts | None = None,
 ) -> Audit:
     """Audit every interpreter of a setup.
 
@@ -76,12 +78,13 @@ def run_audit(
         progress: whether progress bars are shown.
         known: what an earlier, interrupted audit found of an interpreter; None: nothing.
         found: called with what was found of each interpreter.
+        kept: the finished attacks of an interrupted audit; None: nowhere.
     """
     audited: dict[str, Audited] = {}
     for number, (name, interpreter) in enumerate(setup.interpreters.items(), 1):
         log.info("%s: interpreter %d of %d", name, number, len(setup.interpreters))
         earlier = known(name) if known else None
-        audited[name] = earlier or audit_interpreter(setup, interpreter, settings, foolings, progress)
+        audited[name] = earlier or audit_interpreter(setup, interpreter, settings, foolings, progress, kept)
         if found and not earlier:
             found(name, audited[name])
         log.info("%s: %s", name, audited[name].record["verdict"])
@@ -93,7 +96,12 @@ def run_audit(
 
 
 def audit_interpreter(
-    setup: Setup, interpreter: Interpreter, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool
+    setup: Setup,
+    interpreter: Interpreter,
+    settings: AuditSettings,
+    foolings: Mapping[str, Fooling],
+    progress: bool,
+    kept: KeptAttempts | None = None,
 ) -> Audited:
     """Examine one interpreter, attack it, and measure the chosen attack on the test images."""
     started = time.perf_counter()
@@ -104,7 +112,7 @@ def audit_interpreter(
     if verdict is None:
         others = {name: other for name, other in setup.interpreters.items() if other is not interpreter}
         own = replace(setup, interpreters={interpreter.name: interpreter})
-        attempts = _attacked(own, settings, foolings, progress)
+        attempts = _attacked(own, settings, foolings, progress, kept)
         record["trials"] = [_told(each) for each in attempts]
         best, known = _chosen(attempts, settings), {}
         if best is not None and best.network is not None:
@@ -124,7 +132,13 @@ def audit_interpreter(
     return Audited(record)
 
 
-def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool) -> list[Attempt]:
+def _attacked(
+    setup: Setup,
+    settings: AuditSettings,
+    foolings: Mapping[str, Fooling],
+    progress: bool,
+    kept: KeptAttempts | None,
+) -> list[Attempt]:
     """Try one attack after the other, until one is enough or the trials are used up."""
     attempts: list[Attempt] = []
     parameters = sum(parameter.numel() for parameter in setup.original.parameters())
@@ -134,8 +148,13 @@ def _attacked(setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fool
         log.info("  trial %d of at most %d: %s, %s", number, settings.trials, trial.attack, trial.way)
         own = replace(setup, fooling=foolings[trial.attack])
         rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)
-        attempts.append(attempt(own, trial, settings, progress, rival=rival))
-        last = attempts[-1]
+        name = setup.trained.name
+        last = kept.load(name, number, trial) if kept else None
+        if last is None:
+            last = attempt(own, trial, settings, progress, rival=rival)
+            if kept:
+                kept.save(name, number, last)
+        attempts.append(last)
         rate = last.selection.get("deceptive_rate", 0.0)
         log.info("    %s; deceptive rate %.1f %% on selection images", last.outcome, 100 * rate)
         if rate >= settings.enough and _affordable(last, settings):

@@ -51,6 +51,7 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     write_environment(folder, "advfool.audit", cfg.seed, device)
     hydra = HydraConfig.get()
     data, repeat = hydra.runtime.choices["data"], shlex.join(["python", "-m", "advfool.audit", *hydra.overrides.task])
+    log.info("If this is interrupted, the same command with hydra.run.dir=%s goes on.", shlex.quote(str(folder)))
     report = audit_setup(
         configured.setup,
         settings,

@@ -17,6 +17,7 @@ from advfool.auditing.about import about, python_call
 from advfool.auditing.attack import with_weights
 from advfool.auditing.card import CARD, card
 from advfool.auditing.defences import what_helps, with_defences
+from advfool.auditing.kept_attempts import KeptAttempts
 from advfool.auditing.members import kept_members
 from advfool.auditing.notice import would_anyone_notice
 from advfool.auditing.page import page, sentence, strip
@@ -205,12 +206,15 @@ def audit_setup(
     described = about(own, settings, data)
     known, found = _kept(folder, own, foolings, described) if folder else (None, None)
     whole = described | {"environment": provenance(), "repeat": repeat}
-    audit = run_audit(own, settings, foolings, whole, progress, known, found)
+    kept = None
+    if folder:
+        kept = KeptAttempts(folder / PARTS, _key(own, foolings, described), own.original, settings.top1)
+    audit = run_audit(own, settings, foolings, whole, progress, known, found, kept)
     repeat_with_seeds(audit, settings, foolings, seeds, progress)
     audit.record.update(what_helps(audit, settings, foolings, defences, progress))
     if detectors:
-        kept = kept_members(folder / PARTS, _key(own, foolings, described)) if folder else (None, None)
-        audit.record.update(would_anyone_notice(audit, settings, foolings, progress, *kept))
+        members = kept_members(folder / PARTS, _key(own, foolings, described)) if folder else (None, None)
+        audit.record.update(would_anyone_notice(audit, settings, foolings, progress, *members))
     return AuditReport(audit)
 
 
@@ -261,5 +265,5 @@ def _kept(
 def _key(setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any]) -> str:
     """Hash what the parts of an audit depend on."""
     kinds = [{name: repr(each) for name, each in group.items()} for group in (setup.interpreters, foolings)]
-    held = [described, repr(setup.settings), kinds, torch.get_num_threads()]
+    held = [described, repr(setup.settings), kinds, provenance(), torch.cuda.is_available()]
     return hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()
