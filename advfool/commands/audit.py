@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -51,7 +52,8 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     write_environment(folder, "advfool.audit", cfg.seed, device)
     hydra = HydraConfig.get()
     data, repeat = hydra.runtime.choices["data"], shlex.join(["python", "-m", "advfool.audit", *hydra.overrides.task])
-    log.info("If this is interrupted, the same command with hydra.run.dir=%s goes on.", shlex.quote(str(folder)))
+    if HydraConfig.get().mode == RunMode.RUN:
+        log.info("If this is interrupted, the same command with hydra.run.dir=%s goes on.", shlex.quote(str(folder)))
     report = audit_setup(
         configured.setup,
         settings,
