@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -39,10 +40,12 @@ class KeptAttempts:
         self.folder.mkdir(parents=True, exist_ok=True)
         states = list({id(state): state for state in attempt.best.values()}.values())
         places = {id(state): place for place, state in enumerate(states)}
-        save_file(
-            {f"{place}/{name}": value.clone() for place, state in enumerate(states) for name, value in state.items()},
-            path.with_suffix(".safetensors"),
-        )
+        values = {
+            f"{place}/{name}": value.clone(memory_format=torch.contiguous_format)
+            for place, state in enumerate(states)
+            for name, value in state.items()
+        }
+        save_file(values, path.with_suffix(".safetensors"))
         told = {
             "about": self.key,
             "trial": asdict(attempt.trial),

@@ -29,7 +29,7 @@ def network():
 
 @pytest.fixture
 def attempt(network):
-    other = copy.deepcopy(network[0])
+    other = copy.deepcopy(network[0]).to(memory_format=torch.channels_last)
     with torch.no_grad():
         next(other.parameters()).add_(0.1)
     state, dear = other.state_dict(), {name: value + 1 for name, value in other.state_dict().items()}
