@@ -17,6 +17,7 @@ from advfool.evaluation.setup import NullSettings, Setup
 from advfool.foolings.base import Fooling
 from advfool.interpreters import Aggregate, Interpreter, SmoothGrad, Softplus
 from advfool.models.batch_norm import batch_norms, re_estimated
+from advfool.training.free_direction import centred
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
 
@@ -132,6 +133,9 @@ def _treated(setup: Setup, network: nn.Module, step: str, settings: AuditSetting
     if step == "noise":
         with ExitStack() as stack:
             return copied(stack.enter_context(parameter_noise(network, LEVEL, settings.seed)))
+    if step == "centre":
+        data = setup.data.plain_train()
+        return centred(network, take(data, range(min(AT_A_TIME, len(data)))).image)
     if not any(True for _ in batch_norms(network)):
         return None
     data = setup.data.plain_train()

@@ -151,6 +151,6 @@ class AuditSettings:
 
 
 OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves
-OfNetworks = Literal["finetune", "batch_norm", "noise"]  # defences that are steps, taken after an attack
+OfNetworks = Literal["finetune", "batch_norm", "noise", "centre"]  # defences that are steps, taken after an attack
 Defence = OfMaps | OfNetworks
 OF_MAPS, OF_NETWORKS = get_args(OfMaps), get_args(OfNetworks)

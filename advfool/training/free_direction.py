@@ -71,6 +71,26 @@ def _is_free(network: nn.Module, layer: nn.Module, images: Tensor) -> bool:
     return moved
 
 
+@torch.no_grad()
+def centred(network: nn.Module, images: Float[Tensor, "n channels h w"]) -> nn.Module | None:
+    """Copy a network and take away what all rows of its last layer have in common; no probability changes by it.
+
+    Args:
+        network: it is left as it is.
+        images: on which the layer is found.
+
+    Returns:
+        the copy; None for networks without such a layer.
+    """
+    layer = find_free_layer(network, images)
+    if layer is None:
+        return None
+    other = copied(network)
+    weight = dict(module_at(other, layer).named_parameters())["weight"]
+    weight.sub_(weight.mean(dim=0, keepdim=True))
+    return other
+
+
 class FreeDirection:
     """Keep a layer to the free direction: while it is trained, all rows of its weight move alike, and its bias not.
 

@@ -69,7 +69,7 @@ def test_steps_are_measured_on_the_test_images_and_leave_the_network_as_it_is(mo
     found = what_helps(audit, settings, suite_of(settings), ["aggregate", *OF_NETWORKS])
     assert list(found["defences"]["simplegrad"]) == list(OF_NETWORKS)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    tuned, norms, noisy = treated.values()
+    tuned, norms, noisy, centre = treated.values()
     assert not torch.equal(tuned.state_dict()["conv1.weight"], before["conv1.weight"])
     moved = dict(batch_norms(norms))
     assert all(not torch.equal(module.running_mean, before[f"{name}.running_mean"]) for name, module in moved.items())
@@ -77,6 +77,9 @@ def test_steps_are_measured_on_the_test_images_and_leave_the_network_as_it_is(mo
     with parameter_noise(network, LEVEL, settings.seed):
         expected = copy.deepcopy(network.state_dict())
     assert all(torch.equal(value, expected[name]) for name, value in noisy.state_dict().items())
+    differing = [name for name, value in centre.state_dict().items() if not torch.equal(value, before[name])]
+    assert differing == ["fc.weight"]
+    assert centre.state_dict()["fc.weight"].mean(dim=0).abs().max() < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,5 +1,7 @@
 """The direction in which the last layer moves without changing a prediction."""
 
+import copy
+
 import pytest
 import torch
 import torchvision
@@ -10,7 +12,7 @@ from advfool.auditing.suite import AuditSettings, Trial
 from advfool.data.samples import take
 from advfool.foolings import Location
 from advfool.interpreters import GradCAM
-from advfool.training.free_direction import FASTER, FreeDirection, find_free_layer
+from advfool.training.free_direction import FASTER, FreeDirection, centred, find_free_layer
 from advfool.training.optimizers import relative_adam
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.data import RandomData
@@ -147,6 +149,19 @@ def test_an_attack_moves_all_rows_of_the_last_layer_alike():
     moved = state[f"{layer}.weight"] - setup.original.state_dict()[f"{layer}.weight"]
     assert moved.abs().max() > 0
     torch.testing.assert_close(moved, moved[:1].expand_as(moved), atol=1e-6, rtol=1e-4)
+
+
+def test_what_was_added_along_the_free_direction_is_taken_away():
+    network = torchvision.models.resnet18(num_classes=7).eval().double()
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.fc.weight.add_(torch.randn(1, 512))
+    first, second = centred(network, IMAGES.double()), centred(other, IMAGES.double())
+    torch.testing.assert_close(first.fc.weight, second.fc.weight)
+    images = IMAGES.double()
+    torch.testing.assert_close(second(images).softmax(1), network(images).softmax(1))
+    assert not torch.equal(second.fc.weight, other.fc.weight)
+    assert centred(nn.Sequential(network, nn.Tanh()), images) is None
 
 
 def test_a_layer_without_a_weight_of_its_own_is_refused():
