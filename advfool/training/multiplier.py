@@ -12,7 +12,7 @@ DISAGREEMENT = 3  # times the budget of top-1: so many predictions may change
 FOOLED = 0.95  # FSR on the selection images from which on the classifier is repaired
 LATEST = 0.6  # share of the training after which it is repaired in any case
 EARNED = 0.8  # share of the training at which nothing beyond the budget is allowed any more
-SPARE = 0.97  # FSR from which on a repair may give up some of the weight
+SPARE = 0.99  # FSR from which on a repair may give up some of the weight
 _ROUNDING = 1e-6
 
 

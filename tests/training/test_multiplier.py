@@ -38,7 +38,7 @@ def test_the_weight_rises_until_the_maps_are_fooled_and_then_the_classifier_is_r
     multiplier.follow(3.0, 0.2, 0.5)
     assert multiplier.weight == pytest.approx(multiplier.up)
     assert not multiplier.fooled
-    multiplier.follow(3.0, 0.4, 0.98)
+    multiplier.follow(3.0, 0.4, 0.995)
     assert multiplier.fooled
     assert multiplier.weight == pytest.approx(multiplier.up * multiplier.down)
     cheap = Multiplier(Budget(0.01, slack=8), fooled=True)
