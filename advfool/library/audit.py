@@ -140,7 +140,8 @@ def audit_interpreters(
         detectors: whether detectors are measured on a population of honest and fooled networks; that takes several
             times as long as the audit.
         defences: what might help: `aggregate`, `smoothgrad` and `softplus` are audited as further interpreters;
-            `finetune`, `batch_norm`, `noise` and `centre` are steps that are taken with each network that an attack has fooled.
+            `finetune`, `batch_norm`, `noise` and `centre` are steps that are taken with each network that an attack has
+            fooled.
         seeds: the attack that won against an interpreter is repeated so often, each time with the training images in
             another order.
 
