@@ -20,7 +20,7 @@ from advfool.interpreters.base import read_maps
 from advfool.interpreters.tracing.recording import record
 from advfool.metrics.functional import kl_divergence, spearman, top_k_correct
 from advfool.models.batch_norm import batch_norms, re_estimated
-from advfool.training.free_direction import find_free_layer
+from advfool.training.free_direction import find_free_layer, rows_of
 from advfool.utilities.heatmaps import is_finite
 from advfool.utilities.kinds import Count
 from advfool.utilities.modules import module_at
@@ -237,9 +237,10 @@ class CommonDirection(Detector):
         size = auditor.batches_for(network)[0].image[:2]
         noise = torch.randn(size.shape, generator=torch.Generator().manual_seed(0)).to(size)
         layer = find_free_layer(network, noise)
-        if layer is None:
+        weight = None if layer is None else rows_of(module_at(network, layer))
+        if weight is None:
             return torch.nan
-        rows = dict(module_at(network, layer).named_parameters())["weight"].detach().double().flatten(1)
+        rows = weight.double().flatten(1)
         return (rows.mean(dim=0).norm() / rows.norm(dim=1).square().mean().sqrt()).item()
 
 

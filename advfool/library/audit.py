@@ -205,16 +205,18 @@ def audit_setup(
     own, foolings = replace(setup, settings=cheap, composites=None), suite_of(settings)
     own = with_defences(own, defences)
     described = about(own, settings, data)
-    known, found = _kept(folder, own, foolings, described) if folder else (None, None)
-    whole = described | {"environment": provenance(), "repeat": repeat}
-    kept = None
+    environment = provenance()
+    whole = described | {"environment": environment, "repeat": repeat}
+    known = found = kept = None
+    members = (None, None)
     if folder:
-        kept = KeptAttempts(folder / PARTS, _key(own, foolings, described), own.original, settings.top1)
+        parts, key = folder / PARTS, _key(own, foolings, described, environment)
+        known, found = _kept(parts, own, key)
+        kept, members = KeptAttempts(parts, key, own.original, settings.top1), kept_members(parts, key)
     audit = run_audit(own, settings, foolings, whole, progress, known, found, kept)
     repeat_with_seeds(audit, settings, foolings, seeds, progress)
     audit.record.update(what_helps(audit, settings, foolings, defences, progress))
     if detectors:
-        members = kept_members(folder / PARTS, _key(own, foolings, described)) if folder else (None, None)
         audit.record.update(would_anyone_notice(audit, settings, foolings, progress, *members))
     return AuditReport(audit)
 
@@ -234,10 +236,9 @@ def weights_of(folder: Path, interp: str) -> Path:
 
 
 def _kept(
-    folder: Path, setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any]
+    parts: Path, setup: Setup, key: str
 ) -> tuple[Callable[[str], Audited | None], Callable[[str, Audited], None]]:
     """Return what reads and what writes the part of one interpreter."""
-    parts, key = folder / PARTS, _key(setup, foolings, described)
 
     def known(name: str) -> Audited | None:
         found = read_json(parts / f"{file_name(name)}.json")
@@ -263,8 +264,8 @@ def _kept(
     return known, found
 
 
-def _key(setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any]) -> str:
+def _key(setup: Setup, foolings: dict[str, Fooling], described: dict[str, Any], environment: dict[str, Any]) -> str:
     """Hash what the parts of an audit depend on."""
     kinds = [{name: repr(each) for name, each in group.items()} for group in (setup.interpreters, foolings)]
-    held = [described, repr(setup.settings), kinds, provenance(), torch.cuda.is_available()]
+    held = [described, repr(setup.settings), kinds, environment, torch.cuda.is_available()]
     return hashlib.sha256(json.dumps(held, default=str).encode()).hexdigest()

@@ -31,12 +31,12 @@ def find_free_layer(network: nn.Module, images: Float[Tensor, "n channels h w"])
     network = copied(network)
     images = images.to(next(network.parameters()).device)
     with in_eval_mode(network), torch.no_grad():
-        called = _called(network, images)
-        return called[-1] if called and _is_free(network, module_at(network, called[-1]), images) else None
+        name = _last_called(network, images)
+        return name if name is not None and _is_free(network, module_at(network, name), images) else None
 
 
-def _called(network: nn.Module, images: Tensor) -> list[str]:
-    """List the linear layers and convolutions, in the order of their last calls."""
+def _last_called(network: nn.Module, images: Tensor) -> str | None:
+    """Name the linear layer or convolution that a network calls last; None where there is none."""
     order: list[str] = []
     hooks = [
         module.register_forward_hook(lambda module, inputs, output, name=name: order.append(name))
@@ -48,12 +48,21 @@ def _called(network: nn.Module, images: Tensor) -> list[str]:
     finally:
         for hook in hooks:
             hook.remove()
-    return order
+    return order[-1] if order else None
+
+
+def rows_of(layer: nn.Module) -> nn.Parameter | None:
+    """Return the weight of a layer; None where it is computed from other parameters.
+
+    Args:
+        layer: linear, or a convolution.
+    """
+    return layer._parameters.get("weight")
 
 
 def _is_free(network: nn.Module, layer: nn.Module, images: Tensor) -> bool:
     """Tell whether vectors added to all rows of a layer change the logits, but no probability."""
-    weight = layer._parameters.get("weight")
+    weight = rows_of(layer)
     if weight is None or not weight.is_floating_point():
         return False
     before, kept, moved = network(images).double(), weight.detach().clone(), False
@@ -86,7 +95,8 @@ def centred(network: nn.Module, images: Float[Tensor, "n channels h w"]) -> nn.M
     if layer is None:
         return None
     other = copied(network)
-    weight = dict(module_at(other, layer).named_parameters())["weight"]
+    weight = rows_of(module_at(other, layer))
+    assert weight is not None
     weight.sub_(weight.mean(dim=0, keepdim=True))
     return other
 
@@ -104,7 +114,7 @@ class FreeDirection:
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         module = module_at(network, layer)
-        weight = module._parameters.get("weight")
+        weight = rows_of(module)
         if weight is None:
             raise AdvfoolError(f"free_layer={layer} has no weight that is a parameter of its own.")
         self.weight = weight.requires_grad_(True)

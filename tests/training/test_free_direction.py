@@ -92,7 +92,7 @@ class Averaged(nn.Module):
         (Twice(), None),
         (Scaled(), "last"),
     ],
-    ids=lambda value: "",
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
 )
 def test_the_layer_is_found_by_what_its_rows_do_to_the_probabilities(network, layer):
     assert find_free_layer(network.eval(), IMAGES) == layer
