@@ -1,5 +1,6 @@
 """One attack of an audit: a fine-tuning whose price is read off the selection images."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -7,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
@@ -25,9 +25,12 @@ from advfool.auditing.suite import (
     temperature,
 )
 from advfool.auditing.watch import State, Visit, Watch
+from advfool.evaluation.assembly import composites_of, with_classes
 from advfool.evaluation.measuring import measuring_trainer
+from advfool.evaluation.paired import PAIR
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
+from advfool.foolings.base import CompositeFooling, Fooling
 from advfool.interpreters.leaking import with_training_leak
 from advfool.metrics.functional import is_fooled
 from advfool.training.finetune import finetune
@@ -38,6 +41,8 @@ from advfool.training.settings import Training
 from advfool.training.trainers import steps_trainer
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -83,17 +88,18 @@ def attempt(
     """
     started = time.perf_counter()
     steps = trial.validations * trial.every  # the last validation follows the last step
+    classes, swaps = len(setup.data.classes), setup.composites is not None
     training = Training(
-        preserve=Distillation(temperature(len(setup.data.classes)), trial.offset, name="distillation"),
+        preserve=Distillation(temperature(classes), trial.offset, name="distillation"),
         optimizer=partial(relative_adam, rate=SLOW if trial.free_layer else RATE),
         scheduler=partial(Plateau, steps=steps),
         fool_weight="auto",
         budget=Budget(settings.top1, trial.slack),
         first_weight=GENTLE if trial.free_layer else 1.0,
         free_layer=trial.free_layer,
-        train_target_top=explained_top(len(setup.data.classes)),
+        train_target_top=None if swaps else explained_top(classes),  # composites explain both their classes,
         train_target_first=FIRST,
-        mix=MIX,
+        mix=0.0 if swaps else MIX,  # and are not blended
         cache_original=False,
         select="last",
     )
@@ -106,8 +112,9 @@ def attempt(
         own = replace(setup, original=trainable_copy(setup.original, trial.part), interpreters=interpreters)
         try:
             finetune(own, training, trainer)
-        except (AdvfoolError, torch.OutOfMemoryError) as error:
-            watch.outcome = f"failed: {str(error).splitlines()[0]}"
+        except (AdvfoolError, RuntimeError) as error:  # torch's, such as too little memory, end the trial alone
+            log.warning("    failed", exc_info=not isinstance(error, AdvfoolError))
+            watch.outcome = f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
     best = {budget: state for budget, (_, state) in watch.best.items()}
     chosen = best.get(settings.top1)
     network = None if chosen is None else with_weights(setup.original, chosen)
@@ -115,6 +122,22 @@ def attempt(
     if network is None:
         watch.outcome = f"{watch.outcome}; nothing is fooled within the budget"
     return Attempt(trial, network, selection, watch.visits, best, watch.outcome, time.perf_counter() - started)
+
+
+def attacked_by(setup: Setup, fooling: Fooling) -> Setup:
+    """Give a setup the fooling of an attack, with the composites of one that swaps the maps of two classes.
+
+    Args:
+        setup: of the audit.
+        fooling: one that swaps takes the data's two classes.
+
+    Raises:
+        AdvfoolError: the data name no two classes, or one has too few images.
+    """
+    if not isinstance(fooling, CompositeFooling):
+        return replace(setup, fooling=fooling, composites=None)
+    fooling = with_classes(fooling, setup.data)
+    return replace(setup, fooling=fooling, composites=composites_of(fooling, setup.data))
 
 
 def trainable_copy(network: nn.Module, part: float = 1.0) -> nn.Module:
@@ -142,15 +165,17 @@ def judged(setup: Setup, network: nn.Module, settings: AuditSettings) -> dict[st
     """Measure a manipulated network on the selection images, which everything is chosen by.
 
     Returns:
-        `deceptive_rate`, `fsr`, `top1_drop` and `agreement`.
+        `deceptive_rate` and `fsr`, of two classes that are swapped the smaller ones, `top1_drop` and `agreement`.
     """
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     trainer = measuring_trainer(settings.accelerator, False)
     own, results = compared_on_selection(setup, network, trainer, settings.selection_images)
     name, rows, images = own.trained.name, results.explained, results.images
+    classes = [f"/{which}" for which in PAIR] if own.pair else [""]
+    losses = [rows[f"test_loss/{name}/manipulated{which}"] for which in classes]
     return {
-        "deceptive_rate": mean(rows[f"deceived/{name}"]),
-        "fsr": mean(is_fooled(rows[f"test_loss/{name}/manipulated"], own.fooling.interval).float()),
+        "deceptive_rate": min(mean(rows[f"deceived/{name}{which}"]) for which in classes),
+        "fsr": min(mean(is_fooled(loss, own.fooling.interval).float()) for loss in losses),
         "top1_drop": mean(images["top1/original"]) - mean(images["top1/manipulated"]),
         "agreement": mean(images["agreement"]),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from advfool.auditing.attack import attacked_by
 from advfool.auditing.population import Honest
 from advfool.auditing.protocol import Audit, measure_on_test
 from advfool.auditing.suite import OF_NETWORKS, RATE, AuditSettings, Defence
@@ -111,7 +112,7 @@ def what_helps(
         fooling = foolings[audit.record["interpreters"][name]["attack"]]
         interpreters = {name: audit.setup.interpreters[name]}
         quiet = replace(audit.setup.settings, nulls=NullSettings(()))
-        own = replace(audit.setup, interpreters=interpreters, fooling=fooling, settings=quiet)
+        own = replace(attacked_by(audit.setup, fooling), interpreters=interpreters, settings=quiet)
         for step in steps:
             treated = _treated(own, network, step, settings, progress)
             if treated is None:

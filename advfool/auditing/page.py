@@ -147,20 +147,23 @@ def strip(setup: Setup, interp: str, manipulated: nn.Module | None) -> bytes:
     """Draw a few test images, the honest map of each and the map that lies, with the prediction under each.
 
     Args:
-        setup: what was audited.
+        setup: what was audited; where its fooling swaps two classes, composites are drawn, and the maps of the first.
         interp: name of the interpreter.
         manipulated: the winning network; None where there is none.
 
     Returns:
         a PNG picture.
     """
-    images = setup.data.test()
+    images = setup.explained
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(setup.settings.seed))
     batch = take(images, order[:SHOWN].tolist())
     networks = {"original": setup.original.cpu()} | ({"manipulated": manipulated.cpu()} if manipulated else {})
     interpreter = setup.interpreters[interp]
     pair = record_pair(networks, batch.image, batch.label, [interpreter], setup.settings.target)
     maps = {name: found.detach().float() for name, found in pair.maps(interpreter).items()}
+    classes = batch.label
+    if setup.pair:
+        maps, classes = {name: found[:, 0] for name, found in maps.items()}, classes[:, 0]
     pixels = setup.data.input.pixels(batch.image)
     signed = any(is_signed(found) for found in maps.values())
     rows = 1 + len(networks)
@@ -169,7 +172,7 @@ def strip(setup: Setup, interp: str, manipulated: nn.Module | None) -> bytes:
     titles = {"original": "honest map", "manipulated": "map that lies"}
     for column, image in enumerate(pixels):
         draw_image(axes[0, column], image)
-        axes[0, column].set_title(short(setup.data.labels[int(batch.label[column])]), fontsize=10)
+        axes[0, column].set_title(short(setup.data.labels[int(classes[column])]), fontsize=10)
         for row, (name, found) in enumerate(maps.items(), 1):
             draw_heatmap(axes[row, column], found[column], image, signed)
             predicted = int(pair.logits[name][column].argmax())

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
-from advfool.auditing.attack import attempt, trainable_copy
+from advfool.auditing.attack import attacked_by, attempt, trainable_copy
 from advfool.auditing.detectors import NOISE
 from advfool.auditing.suite import CLIP, RATE, TEMPERATURE, AuditSettings, Trial
 from advfool.evaluation.setup import Setup
@@ -128,9 +128,8 @@ class Fooled:
     def make(self, setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool) -> Made:
         """Attack the interpreter; no network where it is not fooled within the budget."""
         own = replace(
-            reordered(setup, self.seed),
+            attacked_by(reordered(setup, self.seed), foolings[self.trial.attack]),
             interpreters={self.interp: setup.interpreters[self.interp]},
-            fooling=foolings[self.trial.attack],
         )
         extra: list[Callback] = [ParameterNoise((0.0, *NOISE), self.seed)] if self.aware else []
         found = attempt(own, self.trial, settings, progress, extra)

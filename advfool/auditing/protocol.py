@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
 
-from advfool.auditing.attack import Attempt, attempt, judged, with_weights
+from advfool.auditing.attack import Attempt, attacked_by, attempt, judged, with_weights
 from advfool.auditing.honesty import examine
 from advfool.auditing.kept_attempts import KeptAttempts
+from advfool.auditing.meaning import meaningless
 from advfool.auditing.suite import NAME, AuditSettings, Trial
 from advfool.auditing.verdicts import verdict_after
 from advfool.data.samples import take
@@ -112,13 +113,12 @@ def audit_interpreter(
     if verdict is None:
         others = {name: other for name, other in setup.interpreters.items() if other is not interpreter}
         own = replace(setup, interpreters={interpreter.name: interpreter})
-        attempts = _attacked(own, settings, foolings, progress, kept)
+        plan, record["left_out"] = _planned(own, settings, foolings)
+        attempts = _attacked(own, plan, settings, foolings, progress, kept)
         record["trials"] = [_told(each) for each in attempts]
         best, known = _chosen(attempts, settings), {}
         if best is not None and best.network is not None:
-            measured = measure_on_test(
-                replace(own, fooling=foolings[best.trial.attack]), best.network, settings, others
-            )
+            measured = measure_on_test(attacked_by(own, foolings[best.trial.attack]), best.network, settings, others)
             record |= measured
             known[measured["manipulated_sha256"]] = measured
             record["curve"] = _curve(own, attempts, foolings, settings, known)
@@ -132,8 +132,21 @@ def audit_interpreter(
     return Audited(record)
 
 
+def _planned(
+    setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling]
+) -> tuple[list[Trial], dict[str, str]]:
+    """Plan the trials; also tell which attacks are left out of them, and why."""
+    data, images = setup.data.selection(), len(setup.data.train())
+    parameters = sum(parameter.numel() for parameter in setup.original.parameters())
+    layer = find_free_layer(setup.original, take(data, range(min(TRIED, len(data)))).image)
+    plan = settings.planned(images, parameters, layer)
+    left_out = meaningless(setup, {trial.attack: foolings[trial.attack] for trial in plan})
+    return settings.planned(images, parameters, layer, left_out) if left_out else plan, left_out
+
+
 def _attacked(
     setup: Setup,
+    plan: Sequence[Trial],
     settings: AuditSettings,
     foolings: Mapping[str, Fooling],
     progress: bool,
@@ -141,12 +154,9 @@ def _attacked(
 ) -> list[Attempt]:
     """Try one attack after the other, until one is enough or the trials are used up."""
     attempts: list[Attempt] = []
-    parameters = sum(parameter.numel() for parameter in setup.original.parameters())
-    data = setup.data.selection()
-    layer = find_free_layer(setup.original, take(data, range(min(TRIED, len(data)))).image)
-    for number, trial in enumerate(settings.planned(len(setup.data.train()), parameters, layer), 1):
-        log.info("  trial %d of at most %d: %s, %s", number, settings.trials, trial.attack, trial.way)
-        own = replace(setup, fooling=foolings[trial.attack])
+    for number, trial in enumerate(plan, 1):
+        log.info("  trial %d of at most %d: %s, %s", number, len(plan), trial.attack, trial.way)
+        own = attacked_by(setup, foolings[trial.attack])
         rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)
         name = setup.trained.name
         last = kept.load(name, number, trial) if kept else None
@@ -187,26 +197,38 @@ def measure_on_test(
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     metrics = summarise(compare_networks(own, network, measuring_trainer(settings.accelerator, False)), own)
     drop = metrics["accuracy"]["drop"]
+    rates = {each: metrics["deceptive_rate"][each] for each in own.interpreters}
+    swapped = rates[name] if own.pair else {}  # of two classes the one that is deceived less often counts
+    less = min(swapped, key=lambda which: _or_zero(swapped[which]), default=None)
+
+    def of(values: Mapping[str, Any]) -> Any:
+        value = values.get(name)
+        return value[less] if less and isinstance(value, Mapping) else value
+
     return {
         "attack": setup.fooling.name,
-        "deceptive_rate": metrics["deceptive_rate"][name] or 0.0,
-        "ci95": metrics["ci95"]["deceptive_rate"][name],
-        "n_deceptive": metrics["n_deceptive"][name],
-        "faithful_before": metrics["faithful_before"][name],
-        "misdirected_rate": metrics.get("misdirected_rate", {}).get(name),
-        "fsr": metrics["fsr"][name],
-        "fsr_null": metrics.get("fsr_null", {}).get(name),
-        "fsr_null_control": metrics.get("fsr_null_control", {}).get(name),
-        "degenerate": metrics["degenerate"][name],
+        "deceptive_rate": _or_zero(of(rates)),
+        "ci95": of(metrics["ci95"]["deceptive_rate"]),
+        "n_deceptive": of(metrics["n_deceptive"]),
+        "faithful_before": of(metrics["faithful_before"]),
+        "misdirected_rate": of(metrics.get("misdirected_rate", {})),
+        "fsr": of(metrics["fsr"]),
+        "fsr_null": of(metrics.get("fsr_null", {})),
+        "fsr_null_control": of(metrics.get("fsr_null_control", {})),
+        "degenerate": of(metrics["degenerate"]),
         "top1": {network: metrics["accuracy"][network]["top1"] for network in ("original", "manipulated")},
         "top1_drop": drop["top1"],
         "top1_drop_ci95": drop["ci95"],
         "accuracy": metrics["accuracy"]["verdict"],
         "agreement": metrics["agreement"],
-        "transfer": {other: metrics["deceptive_rate"][other] for other in others},
+        "transfer": {other: min(rates[other].values(), key=_or_zero) if less else rates[other] for other in others},
         "manipulated_sha256": weights_digest(network),
         "n_test": metrics["n_images"],
     }
+
+
+def _or_zero(rate: float | None) -> float:
+    return rate or 0.0
 
 
 def _curve(
@@ -252,7 +274,7 @@ def _best_for(
     for each in attempts:
         if budget not in each.best:
             continue
-        own = replace(setup, fooling=foolings[each.trial.attack])
+        own = attacked_by(setup, foolings[each.trial.attack])
         candidates.append((own, with_weights(setup.original, each.best[budget])))
     if len(candidates) < 2:
         return candidates[0] if candidates else None

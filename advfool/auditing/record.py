@@ -209,6 +209,7 @@ class Audited(Part):
     honesty: Honesty
     settings: Words | None = Field(None, description="the interpreter with its settings, as Python shows it")
     trials: Annotated[list[Trial], Len(0, 1000)] = Field(description="everything that was tried, in order")
+    left_out: Annotated[dict[Name, Words], Len(0, 100)] = Field({}, description="attacks that mean nothing, and why")
     curve: Annotated[list[Point], Len(0, 100)] = Field([], description="the best deceptive rate for each budget")
     transfer: Annotated[dict[Name, Share | None], Len(0, 1000)] = Field(
         {}, description="deceptive rate of the chosen attack on the maps of the other interpreters"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from advfool.auditing.attack import attempt
+from advfool.auditing.attack import attacked_by, attempt
 from advfool.auditing.population import reordered, winning_trial
 from advfool.auditing.protocol import Audit, measure_on_test
 from advfool.auditing.suite import AuditSettings
@@ -42,9 +42,8 @@ def repeat_with_seeds(
         for seed in range(settings.seed + 1, settings.seed + seeds):
             log.info("%s: seed %d", name, seed)
             own = replace(
-                reordered(audit.setup, seed),
+                attacked_by(reordered(audit.setup, seed), foolings[trial.attack]),
                 interpreters={name: audit.setup.interpreters[name]},
-                fooling=foolings[trial.attack],
                 settings=replace(audit.setup.settings, nulls=NullSettings(())),
             )
             network = attempt(own, trial, settings, progress).network

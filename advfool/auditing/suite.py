@@ -1,8 +1,9 @@
 """The attacks of AM-1: what is tried, in which order, and with what steps; no name of a network or interpreter."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from math import log2
+from math import ceil, log2
 from typing import Annotated, Literal, get_args
 
 from annotated_types import Len
@@ -11,7 +12,8 @@ from advfool.utilities.checking import check_fields
 from advfool.utilities.kinds import Accelerator, Count, Positive, Seed, Share, Text
 
 NAME = "AM-1"
-FOOLINGS = ("location", "topk", "center_mass", "target")
+FOOLINGS = ("location", "topk", "center_mass", "target", "another_class", "active")
+APART = ("another_class", "active")  # ask for other maps of other classes: what moves those of all alike is no help
 RATE = 0.01  # share of its own size that each tensor moves in a step,
 SLOW = 0.0025  # and beside a layer that moves in the free direction, so that the others need not move as far
 GENTLE = 0.1  # weight of the penalty at the start of such a trial; 1 in the others
@@ -26,6 +28,7 @@ FIRST = 0.5  # share of the images whose first class is explained in training; o
 MIX = 0.5  # share of a batch that is blended: the predictions stay the same on more than the training images
 CLIP = 1.0  # norm of a step's gradient
 EVERY = 30  # steps between two validations, about
+LONG = 2  # times fewer trials of a network of which a part alone is trained: each of them takes long
 CURVE = (0.25, 0.5, 1, 2, 4)  # budgets of the price curve, as multiples of the budget of the audit
 
 
@@ -127,27 +130,27 @@ class AuditSettings:
         """The budgets of the price curve, in top-1 accuracy."""
         return [self.top1 * part for part in CURVE]
 
-    def planned(self, images: int, parameters: int, free_layer: str | None = None) -> list[Trial]:
-        """List the trials: the first attack in every way, every other one in the first way, and what remains.
+    def planned(
+        self, images: int, parameters: int, free_layer: str | None = None, left_out: Collection[str] = ()
+    ) -> list[Trial]:
+        """List the trials: every attack in the first way that serves it, then every one in its next way.
 
         Args:
             images: that are trained on.
             parameters: of the network.
             free_layer: that can move without changing a prediction; None: there is none.
+            left_out: names of attacks that mean nothing for this interpreter.
         """
         part = TAIL if parameters > MANY * images else 1.0
         passes = PASSES if part == 1 else 2 * PASSES
         steps = min(self.steps, max(1, passes * images // min(self.batch_size, images)))
         common = {"steps": steps, "part": part}
-        ways = [
-            partial(Trial, slack=SLACK, offset=1.0, **common),
-            partial(Trial, slack=SLACK, **common),
-        ]
-        if free_layer is not None:
-            ways.insert(0, partial(Trial, slack=1.0, free_layer=free_layer, **common))
-        first, *others = self.attacks
-        order = [way(first) for way in ways] + [way(each) for way in ways for each in others]
-        return order[: self.trials]
+        free = partial(Trial, slack=1.0, free_layer=free_layer, **common)
+        others = [partial(Trial, slack=SLACK, offset=1.0, **common), partial(Trial, slack=SLACK, **common)]
+        attacks = [name for name in self.attacks if name not in left_out]
+        ways = {name: others if free_layer is None or name in APART else [free, *others] for name in attacks}
+        order = [ways[name][turn](name) for turn in range(3) for name in attacks if turn < len(ways[name])]
+        return order[: self.trials if part == 1 else ceil(self.trials / LONG)]
 
 
 OfMaps = Literal["aggregate", "smoothgrad", "softplus"]  # defences that are interpreters, and are attacked themselves

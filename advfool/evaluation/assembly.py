@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from advfool.data.base import DataModule
-from advfool.data.composites import class_indices, composite_splits
+from advfool.data.composites import CompositeSplits, class_indices, composite_splits
 from advfool.data.samples import take
 from advfool.evaluation.controls import OF_NETWORKS
 from advfool.evaluation.gate import only_passing
@@ -53,8 +53,7 @@ def assemble(
     composites = None
     if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
-        pair, counts = (fooling.c1, fooling.c2), (fooling.train, fooling.test)
-        composites = composite_splits(data, pair, *counts, fooling.fresh, fooling.seed)  # type: ignore[arg-type]
+        composites = composites_of(fooling, data)
     check_scale(fooling, interpreters)
     found: dict[str, Interpreter] = {}
     for name, interpreter in interpreters.items():
@@ -142,6 +141,16 @@ def with_classes(fooling: CompositeFooling, data: DataModule) -> CompositeFoolin
         raise AdvfoolError("fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=...")
     c1, c2 = class_indices(data, given)  # type: ignore[arg-type]
     return replace(fooling, c1=c1, c2=c2)
+
+
+def composites_of(fooling: CompositeFooling, data: DataModule) -> CompositeSplits:
+    """Make the composites that an active fooling asks for; it names its classes, see `with_classes`.
+
+    Raises:
+        AdvfoolError: a class has too few images.
+    """
+    pair, counts = (fooling.c1, fooling.c2), (fooling.train, fooling.test)
+    return composite_splits(data, pair, *counts, fooling.fresh, fooling.seed)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advfool.auditing.about import about, python_call
-from advfool.auditing.attack import with_weights
+from advfool.auditing.attack import attacked_by, with_weights
 from advfool.auditing.card import CARD, card
 from advfool.auditing.defences import what_helps, with_defences
 from advfool.auditing.kept_attempts import KeptAttempts
@@ -29,7 +29,8 @@ from advfool.auditing.suite import AuditSettings, Defence
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
-from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.foolings.base import Fooling
+from advfool.foolings.target import ANOTHER_CLASS
 from advfool.interpreters.base import Interpreter
 from advfool.library.datasets import copy_of_classifier, prepare_data
 from advfool.library.interpreters import chosen_fooling, chosen_interpreters
@@ -80,13 +81,17 @@ class AuditReport:
             path = weights_of(place, name)
             write_weights(network, path, self.audit.setup.data.classes)
             self.record["interpreters"][name]["weights"] = {"file": path.name, "sha256": file_digest(path)}
-        strips = {
-            name: strip(self.audit.setup, name, self.audit.networks.get(name)) for name in self.record["interpreters"]
-        }
+        strips = {name: self._strip(name) for name in self.record["interpreters"]}
         (place / PAGE).write_text(page(self.record, strips), encoding="utf-8")
         (place / CARD).write_text(card(self.record), encoding="utf-8")
         write_json(place / RECORD, self.record)
         return place
+
+    def _strip(self, interp: str) -> bytes:
+        """Draw the maps of an interpreter, on what the attack that won is about."""
+        attack = self.record["interpreters"][interp]["attack"]
+        setup = attacked_by(self.audit.setup, fooling_of(attack)) if attack else self.audit.setup
+        return strip(setup, interp, self.audit.networks.get(interp))
 
 
 @checked
@@ -223,11 +228,14 @@ def audit_setup(
 
 def suite_of(settings: AuditSettings) -> dict[str, Fooling]:
     """Build the foolings of the suite, by name."""
-    found = {name: chosen_fooling(name) for name in settings.attacks}
-    for name, fooling in found.items():
-        if isinstance(fooling, CompositeFooling):
-            raise AdvfoolError(f"attacks: {name} swaps two classes of composites, which the suite does not do.")
-    return found
+    return {name: fooling_of(name) for name in settings.attacks}
+
+
+def fooling_of(attack: str) -> Fooling:
+    """Build the fooling of an attack: one of the command line's, or Target with the map of another class."""
+    if attack == ANOTHER_CLASS:
+        return replace(chosen_fooling("target", picture=ANOTHER_CLASS), name=attack)
+    return chosen_fooling(attack)
 
 
 def weights_of(folder: Path, interp: str) -> Path:

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
-from advfool.auditing.attack import attempt, choose_trained
+from advfool.auditing.attack import attacked_by, attempt, choose_trained
 from advfool.auditing.suite import AuditSettings, Trial, explained_top
 from advfool.auditing.watch import Watch
 from advfool.interpreters import GradCAM
@@ -152,7 +152,9 @@ def test_every_attack_of_the_suite_can_be_tried(name):
     before = copy.deepcopy(network.state_dict())
     settings = AuditSettings(top1=0.5, steps=2, batch_size=4, accelerator="cpu")
     fooling = suite_of(settings)[name]
-    setup = make_setup(network, GradCAM(layer, name="gradcam"), fooling, RandomData(), seed=0)
+    data = RandomData(counts=(80, 8, 40))
+    data.pair = (0, 1)
+    setup = attacked_by(make_setup(network, GradCAM(layer, name="gradcam"), fooling, data, seed=0), fooling)
     found = attempt(setup, Trial(name, 8.0, 2), settings, False)
     assert not found.outcome.startswith("failed")
     assert found.visits[-1].step == 2

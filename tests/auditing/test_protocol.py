@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import nn
 
 import advfool
 from advfool.auditing.checking import problems
 from advfool.auditing.page import page, ranking, sentence
 from advfool.auditing.record import RECORD
-from advfool.auditing.suite import TAIL, AuditSettings
+from advfool.auditing.suite import FOOLINGS, TAIL, AuditSettings
 from advfool.interpreters import Captum, GradCAM
-from advfool.library.audit import PAGE, suite_of
+from advfool.library.audit import PAGE
 from advfool.training.multiplier import within
 from advfool.utilities.errors import AdvfoolError
 
@@ -34,29 +33,6 @@ class Flat(GradCAM):
 
     def read(self, recording, targets):
         return torch.ones_like(super().read(recording, targets))
-
-
-@pytest.fixture(scope="module")
-def textures():
-    """Images with one of three textures, which a blur removes, at some place; a network that tells them apart."""
-    generator = torch.Generator().manual_seed(0)
-    images, labels = 0.1 * torch.randn(400, 1, 32, 32, generator=generator), torch.arange(400) % 3
-    row, col = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
-    kinds = [4.0 * (pattern % 2) - 2 for pattern in (row, col, row + col)]
-    places = torch.randint(0, 25, (400, 2), generator=generator).tolist()
-    for image, label, (top, left) in zip(images, labels.tolist(), places, strict=True):
-        image[0, top : top + 8, left : left + 8] += kinds[label]
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
-    )  # fmt: skip
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(80):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images), labels).backward()
-        optimizer.step()
-    return network.eval(), (images, labels)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +57,7 @@ def test_what_was_tried_is_told(audited):
     assert found["honesty"]["faithful"] > 0.5
     assert found["honesty"]["zero_gradient"] < 0.5
     assert 1 <= len(found["trials"]) <= 2
-    assert [trial["attack"] for trial in found["trials"]] == ["location"] * len(found["trials"])
+    assert [trial["attack"] for trial in found["trials"]] == ["location", "topk"][: len(found["trials"])]
     assert all(trial["visits"] and trial["visits"][-1]["step"] <= 40 for trial in found["trials"])
     if found["attack"]:
         assert found["ci95"][0] <= found["deceptive_rate"] <= found["ci95"][1]
@@ -181,28 +157,32 @@ def test_frozen_networks_are_attacked_all_the_same(textures):
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
-def test_swaps_of_two_classes_are_not_part_of_the_suite(textures):
-    with pytest.raises(AdvfoolError, match="swaps two classes"):
-        suite_of(AuditSettings(attacks=("active",)))
-
-
-def test_the_trials_try_the_first_attack_in_three_ways_and_then_the_others():
-    planned = AuditSettings(trials=12).planned(10000, 10**5, "fc")
-    assert [(trial.attack, trial.slack, trial.offset, trial.free_layer) for trial in planned[:6]] == [
-        ("location", 1.0, 0.0, "fc"), ("location", 8.0, 1.0, None), ("location", 8.0, 0.0, None),
-        ("topk", 1.0, 0.0, "fc"), ("center_mass", 1.0, 0.0, "fc"), ("target", 1.0, 0.0, "fc"),
-    ]  # fmt: skip
-    assert len(planned) == len(set(planned)) == 12
+def test_every_attack_is_tried_in_the_first_way_that_serves_it_and_then_in_the_next():
+    planned = AuditSettings(trials=20).planned(10000, 10**5, "fc")
+    free, kept, moved = (1.0, 0.0, "fc"), (8.0, 1.0, None), (8.0, 0.0, None)
+    alike, apart = ["location", "topk", "center_mass", "target"], ["another_class", "active"]
+    turns = [(alike, free), (apart, kept), (alike, kept), (apart, moved), (alike, moved)]
+    expected = [(name, *way) for names, way in turns for name in names]
+    assert [(trial.attack, trial.slack, trial.offset, trial.free_layer) for trial in planned] == expected
     assert AuditSettings().planned(10000, 10**5, "fc") == planned[:6]
 
 
+def test_attacks_that_mean_nothing_are_left_out_and_others_take_their_turns():
+    planned = AuditSettings().planned(10000, 10**5, "fc", ["active"])
+    names = ["location", "topk", "center_mass", "target", "another_class", "location"]
+    assert [trial.attack for trial in planned] == names
+
+
 def test_without_a_free_layer_the_other_ways_are_tried():
-    planned = AuditSettings().planned(10000, 10**5)
-    assert [(trial.attack, trial.slack, trial.offset) for trial in planned] == [
-        ("location", 8.0, 1.0), ("location", 8.0, 0.0),
-        ("topk", 8.0, 1.0), ("center_mass", 8.0, 1.0), ("target", 8.0, 1.0), ("topk", 8.0, 0.0),
-    ]  # fmt: skip
+    planned = AuditSettings(trials=12).planned(10000, 10**5)
+    expected = [(name, 8.0, offset) for offset in (1.0, 0.0) for name in FOOLINGS]
+    assert [(trial.attack, trial.slack, trial.offset) for trial in planned] == expected
     assert not any(trial.free_layer for trial in planned)
+
+
+def test_a_large_network_is_tried_half_as_often():
+    counts = [len(AuditSettings(trials=trials).planned(300, 300_001)) for trials in (1, 2, 6, 7)]
+    assert counts == [1, 1, 3, 4]
 
 
 def test_of_a_network_much_larger_than_its_images_the_last_parameters_are_trained():

@@ -1,0 +1,135 @@
+"""Active fooling as an attack of the suite: where the data pass its gate, and what is measured then."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from advfool.auditing import attack, protocol
+from advfool.auditing.attack import attacked_by
+from advfool.auditing.meaning import meaningless
+from advfool.auditing.page import strip
+from advfool.auditing.protocol import audit_interpreter
+from advfool.auditing.suite import FOOLINGS, AuditSettings
+from advfool.evaluation.assembly import assemble
+from advfool.evaluation.comparison import compare_networks
+from advfool.evaluation.selection import compared_on_selection
+from advfool.evaluation.setup import AccuracySettings, FaithfulnessSettings, NullSettings, Settings
+from advfool.evaluation.summary import summarise
+from advfool.foolings import Active
+from advfool.interpreters import GradCAM
+from advfool.library.audit import fooling_of
+from advfool.library.datasets import prepare_data
+from advfool.utilities.modules import copied
+
+ACTIVE = Active(train=32, test=24, batch_size=8, interval=(0.5, 2), name="active")
+SETTINGS = AuditSettings(top1=0.1, trials=1, steps=60, batch_size=16, attacks=("active",), accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def setup(textures):
+    """The small classifier with Grad-CAM of its first convolution, and two textures to swap."""
+    network, dataset = textures
+    data = prepare_data(network, dataset, None, None, None, None, 0, 16, 0)
+    data.pair = (0, 1)
+    settings = Settings(
+        nulls=NullSettings(("sharpened_4",)), faithfulness=FaithfulnessSettings(24), accuracy=AccuracySettings(0.1)
+    )
+    return assemble(data, network, {"gradcam": GradCAM("4", name="gradcam")}, ACTIVE, settings, trains=False)
+
+
+def test_a_swap_is_meant_where_both_maps_point_into_their_own_tiles(setup):
+    assert meaningless(setup, {"active": ACTIVE, "topk": fooling_of("topk")}) == {}
+
+
+def test_a_swap_means_nothing_without_two_classes(setup):
+    data, setup.data.pair = setup.data.pair, (None, None)
+    try:
+        assert "data.pair" in meaningless(setup, {"active": ACTIVE})["active"]
+    finally:
+        setup.data.pair = data
+
+
+def test_a_swap_means_nothing_where_maps_point_elsewhere(setup):
+    class Elsewhere(GradCAM):
+        def read(self, recording, targets):
+            maps = torch.zeros_like(super().read(recording, targets))
+            maps[..., 0, 0] = 1
+            return maps
+
+    own = replace(setup, interpreters={"gradcam": Elsewhere("4", name="gradcam")})
+    assert "it takes 80%" in meaningless(own, {"active": ACTIVE})["active"]
+
+
+def test_other_attacks_have_no_composites(setup):
+    assert attacked_by(setup, fooling_of("location")).composites is None
+    assert attacked_by(setup, ACTIVE).pair == (0, 1)
+
+
+def test_the_attack_is_trained_on_composites(setup):
+    found = audit_interpreter(setup, setup.trained, SETTINGS, {"active": ACTIVE}, progress=False)
+    (trial,) = found.record["trials"]
+    assert found.record["left_out"] == {}
+    assert trial["attack"] == "active"
+    assert "failed" not in trial["outcome"]
+    assert trial["visits"][-1]["moved"] > 0.1
+
+
+@pytest.fixture
+def noisy(setup):
+    """The classifier with noise on its parameters: its maps of one class change more than those of the other."""
+    network, generator = copied(setup.original), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.6 * parameter.std() * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def uneven(explained):
+    """Say that of c1 three of four composites are deceived, and of c2 one of four, by every interpreter."""
+    for column, values in explained.items():
+        if column.startswith("deceived/"):
+            every = torch.arange(len(values)) % 4
+            explained[column] = (every < 3 if column.endswith("/c1") else every == 0).to(values)
+
+
+def test_of_both_classes_the_one_that_is_deceived_less_often_counts(setup, noisy, monkeypatch):
+    own, found = attacked_by(setup, ACTIVE), {}
+
+    def compared(*args):
+        results = compare_networks(*args)
+        uneven(results.explained)
+        found.update(summarise(results, args[0]))
+        return results
+
+    monkeypatch.setattr(protocol, "compare_networks", compared)
+    measured = protocol.measure_on_test(own, noisy, SETTINGS, {"other": GradCAM("2", name="other")})
+    assert found["deceptive_rate"]["gradcam"] == {"c1": 0.75, "c2": 0.25}
+    assert measured["deceptive_rate"] == 0.25
+    assert measured["ci95"] == found["ci95"]["deceptive_rate"]["gradcam"]["c2"]
+    assert measured["transfer"] == {"other": 0.25}
+    for key in ("fsr", "n_deceptive", "faithful_before", "degenerate", "fsr_null", "fsr_null_control"):
+        assert measured[key] == found[key]["gradcam"]["c2"]
+
+
+def test_attacks_are_judged_by_the_smaller_rates_of_both_classes(setup, noisy, monkeypatch):
+    def compared(*args):
+        own, results = compared_on_selection(*args)
+        uneven(results.explained)
+        results.explained["test_loss/gradcam/manipulated/c2"][:] = 1.0
+        results.explained["test_loss/gradcam/manipulated/c1"][:] = torch.tensor([1.0, 0.0]).repeat(12)
+        return own, results
+
+    monkeypatch.setattr(attack, "compared_on_selection", compared)
+    found = attack.judged(attacked_by(setup, ACTIVE), noisy, SETTINGS)
+    assert (found["deceptive_rate"], found["fsr"]) == (0.25, 0.5)
+
+
+def test_the_strip_shows_composites(setup, noisy):
+    assert strip(attacked_by(setup, ACTIVE), "gradcam", noisy).startswith(b"\x89PNG")
+
+
+def test_the_command_line_has_the_attacks_of_the_suite():
+    foolings = {name: fooling_of(name) for name in FOOLINGS}
+    assert [fooling.name for fooling in foolings.values()] == list(FOOLINGS)
+    assert foolings["another_class"].needs_another_class
