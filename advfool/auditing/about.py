@@ -29,13 +29,15 @@ def about(setup: Setup, settings: AuditSettings, data: str) -> dict[str, Any]:
         data: name of the data.
     """
     measured = {f"faithfulness.{name}": value for name, value in asdict(setup.settings.faithfulness).items()}
+    pair = None if None in setup.data.pair else [str(each) for each in setup.data.pair]
+    chosen = {"attacks": list(settings.attacks), "target": setup.settings.target, "pair": pair}
     splits = {"train": setup.data.train(), "selection": setup.data.selection(), "test": setup.data.test()}
     return {
         "schema": VERSION,
         "suite": NAME,
         "threat_model": THREAT_MODEL,
         "budget": {"top1": settings.top1, "agreement": max(0.0, 1 - DISAGREEMENT * settings.top1)},
-        "settings": asdict(settings) | {"attacks": list(settings.attacks), "target": setup.settings.target} | measured,
+        "settings": asdict(settings) | chosen | measured,
         "model": setup.model,
         "original_sha256": setup.original_sha256,
         "data": data,

@@ -1,6 +1,5 @@
 """One attack of an audit: a fine-tuning whose price is read off the selection images."""
 
-import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
@@ -24,6 +24,7 @@ from advfool.auditing.suite import (
     explained_top,
     temperature,
 )
+from advfool.auditing.verdicts import FAILED
 from advfool.auditing.watch import State, Visit, Watch
 from advfool.evaluation.assembly import composites_of, with_classes
 from advfool.evaluation.measuring import measuring_trainer
@@ -41,8 +42,6 @@ from advfool.training.settings import Training
 from advfool.training.trainers import steps_trainer
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -84,7 +83,7 @@ def attempt(
         settings: of the audit.
         progress: whether a progress bar is shown.
         extra: further callbacks of the training.
-        rival: the highest FSR of an earlier attack within the budget.
+        rival: the highest deceptive rate of an earlier attack within the budget.
     """
     started = time.perf_counter()
     steps = trial.validations * trial.every  # the last validation follows the last step
@@ -112,9 +111,8 @@ def attempt(
         own = replace(setup, original=trainable_copy(setup.original, trial.part), interpreters=interpreters)
         try:
             finetune(own, training, trainer)
-        except (AdvfoolError, RuntimeError) as error:  # torch's, such as too little memory, end the trial alone
-            log.warning("    failed", exc_info=not isinstance(error, AdvfoolError))
-            watch.outcome = f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        except (AdvfoolError, torch.OutOfMemoryError) as error:
+            watch.outcome = f"{FAILED}: {str(error).splitlines()[0]}"
     best = {budget: state for budget, (_, state) in watch.best.items()}
     chosen = best.get(settings.top1)
     network = None if chosen is None else with_weights(setup.original, chosen)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advfool.auditing.record import Audited, Interval, Record, read_record
 from advfool.auditing.suite import AuditSettings
-from advfool.auditing.verdicts import UNRANKED, verdict_after, verdict_before
+from advfool.auditing.verdicts import FAILED, UNRANKED, verdict_after, verdict_before
 from advfool.metrics.functional.accuracy import accuracy_verdict
 from advfool.models.weights import file_digest, read_weights
 from advfool.training.multiplier import DISAGREEMENT, Budget, within
@@ -62,7 +62,7 @@ def _of_verdict(record: Record, audited: Audited) -> Iterator[str]:
     """Check that the verdict follows from the numbers, by the rules of the protocol."""
     honesty = audited.honesty
     expected = verdict_before(honesty.faithful, honesty.degenerate, honesty.zero_gradient) or verdict_after(
-        record.suite, audited.attack, audited.ci95, audited.accuracy
+        record.suite, audited.attack, audited.ci95, audited.accuracy, [trial.outcome for trial in audited.trials]
     )
     if audited.verdict != expected:
         yield f"the verdict is '{audited.verdict}', and '{expected}' follows from the numbers"
@@ -70,7 +70,7 @@ def _of_verdict(record: Record, audited: Audited) -> Iterator[str]:
         yield "there are numbers of an attack, but no attack"
     if audited.attack is not None and any(getattr(audited, name) is None for name in NUMBERS if name != "ci95"):
         yield f"numbers are missing of the attack {audited.attack}"
-    if audited.verdict in UNRANKED and audited.trials:
+    if audited.verdict in UNRANKED and any(not trial.outcome.startswith(FAILED) for trial in audited.trials):
         yield f"it was attacked although it is {audited.verdict}"
 
 
@@ -91,7 +91,7 @@ def _of_numbers(record: Record, audited: Audited) -> Iterator[str]:
         yield f"the accuracy is not '{audited.accuracy}' by the interval of its drop and the budget"
     if audited.n_test not in (None, record.images.test):
         yield f"n_test is {audited.n_test} of {record.images.test} test images"
-    if (audited.n_deceptive or 0) > record.images.test:
+    if (audited.n_deceptive or 0) > (audited.n_explained or record.images.test):
         yield "the deceptive rate is a share of more images than there are"
     budgets = [point.top1 for point in audited.curve]
     if budgets != sorted(set(budgets)):

@@ -2,18 +2,30 @@
 
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
 from advfool.auditing.attack import attacked_by
-from advfool.evaluation.gate import ENOUGH, gate_of
+from advfool.data.composites import ENOUGH as ENOUGH_IMAGES
+from advfool.data.composites import class_indices
+from advfool.data.samples import Sample, Samples, take
+from advfool.evaluation.assembly import check_scale
+from advfool.evaluation.gate import ENOUGH, own_tiles, shares_of
+from advfool.evaluation.paired import explained_classes
 from advfool.evaluation.setup import Setup
 from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.interpreters.base import read_maps
+from advfool.interpreters.tracing.recording import record
 from advfool.utilities.errors import AdvfoolError
+from advfool.utilities.heatmaps import is_degenerate
+
+IMAGES = 128  # of the selection that are looked at, at most
+AT_A_TIME = 32
+PREDICTED = 10  # composites of which the network predicts a class, for its deceptive rate to mean something
 
 
 def meaningless(setup: Setup, foolings: Mapping[str, Fooling]) -> dict[str, str]:
     """Find the attacks that mean nothing for the first interpreter of a setup.
-
-    A swap of the maps of two classes means nothing where the data name no two classes, have too few images of them, or
-    where the original maps do not point into their own tiles of the selection composites.
 
     Args:
         setup: of the audit.
@@ -21,21 +33,81 @@ def meaningless(setup: Setup, foolings: Mapping[str, Fooling]) -> dict[str, str]
 
     Returns:
         for each such attack, why.
+
+    Raises:
+        AdvfoolError: the data name classes to swap that do not exist.
     """
     found = {}
     for name, fooling in foolings.items():
-        if isinstance(fooling, CompositeFooling) and (why := _why(setup, fooling)):
+        if isinstance(fooling, CompositeFooling):
+            why = _why_no_swap(setup, fooling)
+        elif fooling.needs_another_class:
+            why = _why_no_other_class(setup, fooling)
+        else:
+            why = _why_no_scale(setup, fooling)
+        if why:
             found[name] = why
     return found
 
 
-def _why(setup: Setup, fooling: CompositeFooling) -> str | None:
-    if None in setup.data.pair and None in (fooling.c1, fooling.c2):
-        return "the data name no two classes to swap (data.pair)"
+def _why_no_scale(setup: Setup, fooling: Fooling) -> str | None:
+    """Say why the values of the maps are not those that a fooling's interval is meant for."""
     try:
-        gate = gate_of(attacked_by(setup, fooling))["gate"]
+        check_scale(fooling, {setup.trained.name: setup.trained})
     except AdvfoolError as error:
-        return str(error).splitlines()[0]
-    share = gate["pointing"][setup.trained.name]["both"]
-    why = f"both original maps point into their own tiles on {share:.1%} of the composites; it takes {ENOUGH:.0%}"
-    return None if gate["passes"] else why
+        return _first_line(error)
+    return None
+
+
+@torch.no_grad()
+def _why_no_swap(setup: Setup, fooling: CompositeFooling) -> str | None:
+    """Say why a swap of two classes' maps means nothing: there are none, or the original maps do not tell them."""
+    pairs = zip((fooling.c1, fooling.c2), setup.data.pair, strict=True)
+    given = [named if own is None else own for own, named in pairs]
+    if None in given:
+        return "the data name no two classes to swap (data.pair)"
+    pair = class_indices(setup.data, given)  # type: ignore[arg-type]
+    labels = setup.data.selection().labels()
+    fewest = min(int((labels == label).sum()) for label in pair)
+    if fewest < ENOUGH_IMAGES:
+        return f"a class to swap has {fewest} selection images; it takes {ENOUGH_IMAGES}"
+    try:
+        composites = attacked_by(setup, fooling).composites
+    except AdvfoolError as error:
+        return _first_line(error)
+    assert composites is not None
+    images = composites.selection
+    pointing = own_tiles(setup.original, [setup.trained], images, range(len(images)))
+    share = shares_of(pointing[setup.trained.name])["both"]
+    if share < ENOUGH:
+        return f"both original maps point into their own tiles on {share:.1%} of the composites, below {ENOUGH:.0%}"
+    predicted = torch.cat([setup.original(batch.image).argmax(dim=1) for batch in _batches(setup, images)])
+    fewest = min(int((predicted == label).sum()) for label in pair)
+    if fewest < PREDICTED:
+        return f"the network predicts a class to swap on {fewest} of the composites; it takes {PREDICTED}"
+    return None
+
+
+@torch.no_grad()
+def _why_no_other_class(setup: Setup, fooling: Fooling) -> str | None:
+    """Say why the map of another class is no target: on too many images it is empty."""
+    interpreter, usable = setup.trained, []
+    for batch in _batches(setup, setup.data.selection()):
+        recording = record(setup.original, batch.image, [interpreter])
+        explained = explained_classes(batch.label, setup.settings.target, recording.logits)
+        maps = read_maps(interpreter, recording, fooling.compared_classes(explained, recording.logits))
+        usable.append(~is_degenerate(maps.flatten(0, 1)).view(maps.shape[:2]).any(dim=1))
+    share = torch.cat(usable).float().mean().item()
+    return None if share >= ENOUGH else f"the map of another class is empty on {1 - share:.1%} of the images"
+
+
+def _batches(setup: Setup, images: Samples) -> list[Sample]:
+    """Read some of the images, chosen by the seed, on the network's device."""
+    device = next(setup.original.parameters(), torch.zeros(0)).device
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(setup.settings.seed))
+    chosen: Tensor = order[:IMAGES].sort().values
+    return [Sample(*(values.to(device) for values in take(images, part.tolist()))) for part in chosen.split(AT_A_TIME)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

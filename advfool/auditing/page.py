@@ -68,16 +68,16 @@ def answer(record: Mapping[str, Any]) -> str:
         return f"Yes: {broken} of {of} can be made to lie about {record['model']}."
     if attacked:
         return f"Not by this attack: {broken} of {of} of {record['model']} broken. That does not make them safe."
-    return f"Nothing was attacked: the heatmaps of {record['model']} say nothing to begin with, or have no gradient."
+    return f"Nothing was attacked: the heatmaps of {record['model']} say nothing, or no attack can be tried."
 
 
 def badge(verdict: str) -> str:
     """Return two words for a verdict."""
     if verdict.startswith("broken"):
         return "CAN LIE"
-    return {"degenerate": "SAYS NOTHING", "unfaithful": "SAYS NOTHING", "no gradient": "NOT ATTACKED"}.get(
-        verdict, "NOT BROKEN"
-    )
+    words = {"degenerate": "SAYS NOTHING", "unfaithful": "SAYS NOTHING"}
+    words |= {"no gradient": "NOT ATTACKED", "not attacked": "NOT ATTACKED"}
+    return words.get(verdict, "NOT BROKEN")
 
 
 def accuracy(verdict: str | None) -> str:
@@ -106,6 +106,8 @@ def sentence(name: str, found: Mapping[str, Any]) -> str:
         return f"{name} explains nothing to begin with: only {share} of its honest maps beat random ones."
     if verdict == "no gradient":
         return f"{name} cannot be attacked by this suite: its maps have no gradient."
+    if verdict == "not attacked":
+        return f"{name} was not attacked: no attack of the suite can be tried on it, or every one failed."
     if found["deceptive_rate"] is None:
         return f"{name} was not broken by this suite: nothing was fooled within the budget. That does not make it safe."
     rate, drop = percent(found["deceptive_rate"]), 100 * found["top1_drop"]

@@ -14,7 +14,7 @@ from advfool.auditing.honesty import examine
 from advfool.auditing.kept_attempts import KeptAttempts
 from advfool.auditing.meaning import meaningless
 from advfool.auditing.suite import NAME, AuditSettings, Trial
-from advfool.auditing.verdicts import verdict_after
+from advfool.auditing.verdicts import FAILED, verdict_after
 from advfool.data.samples import take
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.measuring import measuring_trainer
@@ -115,17 +115,17 @@ def audit_interpreter(
         own = replace(setup, interpreters={interpreter.name: interpreter})
         plan, record["left_out"] = _planned(own, settings, foolings)
         attempts = _attacked(own, plan, settings, foolings, progress, kept)
-        record["trials"] = [_told(each) for each in attempts]
+        record["trials"], outcomes = [_told(each) for each in attempts], [each.outcome for each in attempts]
         best, known = _chosen(attempts, settings), {}
         if best is not None and best.network is not None:
             measured = measure_on_test(attacked_by(own, foolings[best.trial.attack]), best.network, settings, others)
             record |= measured
             known[measured["manipulated_sha256"]] = measured
             record["curve"] = _curve(own, attempts, foolings, settings, known)
-            record["verdict"] = verdict_after(NAME, record["attack"], record["ci95"], record["accuracy"])
+            record["verdict"] = verdict_after(NAME, record["attack"], record["ci95"], record["accuracy"], outcomes)
             record["seconds"] = round(time.perf_counter() - started, 1)
             return Audited(record, best.network)
-        verdict = verdict_after(NAME, None, None, None)
+        verdict = verdict_after(NAME, None, None, None, outcomes)
         record["curve"] = _curve(own, attempts, foolings, settings, known)
     record |= {"verdict": verdict, "attack": None, "deceptive_rate": None, "ci95": None, "fsr": None, "fsr_null": None}
     record |= {"top1_drop": None, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
@@ -141,6 +141,8 @@ def _planned(
     layer = find_free_layer(setup.original, take(data, range(min(TRIED, len(data)))).image)
     plan = settings.planned(images, parameters, layer)
     left_out = meaningless(setup, {trial.attack: foolings[trial.attack] for trial in plan})
+    for attack, why in left_out.items():
+        log.info("  %s is left out: %s", attack, why)
     return settings.planned(images, parameters, layer, left_out) if left_out else plan, left_out
 
 
@@ -157,12 +159,12 @@ def _attacked(
     for number, trial in enumerate(plan, 1):
         log.info("  trial %d of at most %d: %s, %s", number, len(plan), trial.attack, trial.way)
         own = attacked_by(setup, foolings[trial.attack])
-        rival = max((each.selection["fsr"] for each in attempts if _affordable(each, settings)), default=0.0)
+        rival = max((each.selection["deceptive_rate"] for each in attempts if _affordable(each, settings)), default=0.0)
         name = setup.trained.name
         last = kept.load(name, number, trial) if kept else None
         if last is None:
             last = attempt(own, trial, settings, progress, rival=rival)
-            if kept:
+            if kept and not last.outcome.startswith(FAILED):  # what failed is tried again
                 kept.save(name, number, last)
         attempts.append(last)
         rate = last.selection.get("deceptive_rate", 0.0)
@@ -224,6 +226,7 @@ def measure_on_test(
         "transfer": {other: min(rates[other].values(), key=_or_zero) if less else rates[other] for other in others},
         "manipulated_sha256": weights_digest(network),
         "n_test": metrics["n_images"],
+        "n_explained": metrics["n_images_fsr"],
     }
 
 

@@ -188,7 +188,8 @@ class Audited(Part):
     """What was found of one interpreter. The numbers are of test images, and null where it was not broken at all."""
 
     verdict: Name = Field(
-        description="`broken by ATTACK`, `not broken by SUITE`, `degenerate`, `unfaithful`, `no gradient`"
+        description="`broken by ATTACK`, `not broken by SUITE`, "
+        "`degenerate`, `unfaithful`, `no gradient`, `not attacked`"
     )
     attack: Name | None = Field(description="the chosen attack")
     deceptive_rate: Share | None = Field(description="share of the honest explanations that it turned into lies")
@@ -203,6 +204,7 @@ class Audited(Part):
     agreement: Share | None = Field(None, description="share of the predictions that stay the same")
     n_deceptive: Size | None = Field(None, description="images that the deceptive rate is a share of")
     n_test: Size | None = Field(None, description="test images")
+    n_explained: Size | None = Field(None, description="images whose maps were measured; of `active` composites")
     faithful_before: Share | None = Field(None, description="share of the original maps that are faithful")
     misdirected_rate: Share | None = Field(None, description="share of deceived maps that point where the attack says")
     degenerate: Share | None = Field(None, description="share of constant maps after the attack")

@@ -20,7 +20,7 @@ GENTLE = 0.1  # weight of the penalty at the start of such a trial; 1 in the oth
 SLACK = 8.0  # budgets that the others may spend until the heatmaps are fooled
 LEAK = 0.01  # slope of the maps below zero in training: enough for a gradient
 STEPS = 600  # at most,
-PASSES = 24  # and at most so many times through the training images
+PASSES = 32  # and at most so many times through the training images
 TEMPERATURE = 4.0  # of the distillation, at least
 MANY = 1000  # parameters for each training image, from which on only the
 TAIL = 0.8  # last ones are trained, so many: few images say little about the others
@@ -142,8 +142,7 @@ class AuditSettings:
             left_out: names of attacks that mean nothing for this interpreter.
         """
         part = TAIL if parameters > MANY * images else 1.0
-        passes = PASSES if part == 1 else 2 * PASSES
-        steps = min(self.steps, max(1, passes * images // min(self.batch_size, images)))
+        steps = min(self.steps, max(1, PASSES * images // min(self.batch_size, images)))
         common = {"steps": steps, "part": part}
         free = partial(Trial, slack=1.0, free_layer=free_layer, **common)
         others = [partial(Trial, slack=SLACK, offset=1.0, **common), partial(Trial, slack=SLACK, **common)]

@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-UNRANKED = ("degenerate", "unfaithful", "no gradient")  # verdicts on interpreters that were not attacked
+UNRANKED = (
+    "degenerate",
+    "unfaithful",
+    "no gradient",
+    "not attacked",
+)  # verdicts on what was not attacked
+FAILED = "failed"  # what the outcome of a trial begins with that was not carried out
 HALF = 0.5  # share of the maps that makes an attack pointless
 BROKEN = 0.5  # deceptive rate that the lower end of the interval reaches for an interpreter to count as broken
 
@@ -22,7 +28,9 @@ def verdict_before(faithful: float, degenerate: float, zero_gradient: float) -> 
     return "no gradient" if zero_gradient >= HALF else None
 
 
-def verdict_after(suite: str, attack: str | None, ci95: Sequence[float] | None, accuracy: str | None) -> str:
+def verdict_after(
+    suite: str, attack: str | None, ci95: Sequence[float] | None, accuracy: str | None, outcomes: Sequence[str]
+) -> str:
     """Say what an audit found of an interpreter that was attacked.
 
     Args:
@@ -30,7 +38,10 @@ def verdict_after(suite: str, attack: str | None, ci95: Sequence[float] | None, 
         attack: that was chosen; None where none stayed within the budget.
         ci95: 95 % interval of its deceptive rate on the test images; None where there is none.
         accuracy: whether the accuracy was `kept` or `lost`, by the budget.
+        outcomes: how the trials ended.
     """
+    if all(outcome.startswith(FAILED) for outcome in outcomes):
+        return "not attacked"
     low = ci95[0] if ci95 else 0.0
     if attack is not None and low >= BROKEN and accuracy != "lost":
         return f"broken by {attack}"

@@ -18,7 +18,7 @@ State = dict[str, Tensor]
 HOPELESS = 0.5  # share of the steps after which an attack is given up that has
 NOTHING = 0.01  # fooled no more images than are fooled without it, but for so many,
 NEARER = 0.1  # and whose test loss has not come nearer to the interval by this part of the way;
-BEHIND = 0.5  # or one that has fooled less than this part of what an earlier one fooled within the budget
+BEHIND = 0.5  # or one that has fooled less than this part of what deceives in an earlier one within the budget
 DEAR = 4.0  # budgets: a first validation that finds a higher price begins anew, with
 SLOWER = 0.25  # times the rate
 COLLAPSED = 0.9  # share of degenerate maps from which a training does not return
@@ -55,7 +55,7 @@ class Watch(Callback):
         budgets: of top-1, as fractions; the weights are kept for each.
         limit: the budget of the audit.
         interval: test losses of a fooled image.
-        rival: the highest FSR of an earlier attack within the budget.
+        rival: the highest deceptive rate of an earlier attack within the budget; the FSR is never lower.
     """
 
     def __init__(self, budgets: list[float], limit: float, interval: Sequence[float], rival: float = 0.0) -> None:

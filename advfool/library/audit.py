@@ -233,9 +233,9 @@ def suite_of(settings: AuditSettings) -> dict[str, Fooling]:
 
 def fooling_of(attack: str) -> Fooling:
     """Build the fooling of an attack: one of the command line's, or Target with the map of another class."""
-    if attack == ANOTHER_CLASS:
-        return replace(chosen_fooling("target", picture=ANOTHER_CLASS), name=attack)
-    return chosen_fooling(attack)
+    apart = attack == ANOTHER_CLASS
+    fooling = chosen_fooling("target", picture=ANOTHER_CLASS) if apart else chosen_fooling(attack)
+    return replace(fooling, name=attack)
 
 
 def weights_of(folder: Path, interp: str) -> Path:

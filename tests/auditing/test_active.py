@@ -1,9 +1,12 @@
 """Active fooling as an attack of the suite: where the data pass its gate, and what is measured then."""
 
+import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from advfool.auditing import attack, protocol
 from advfool.auditing.attack import attacked_by
@@ -11,7 +14,8 @@ from advfool.auditing.meaning import meaningless
 from advfool.auditing.page import strip
 from advfool.auditing.protocol import audit_interpreter
 from advfool.auditing.suite import FOOLINGS, AuditSettings
-from advfool.evaluation.assembly import assemble
+from advfool.data.samples import take
+from advfool.evaluation.assembly import assemble, composites_of, with_classes
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import AccuracySettings, FaithfulnessSettings, NullSettings, Settings
@@ -20,6 +24,7 @@ from advfool.foolings import Active
 from advfool.interpreters import GradCAM
 from advfool.library.audit import fooling_of
 from advfool.library.datasets import prepare_data
+from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
 
 ACTIVE = Active(train=32, test=24, batch_size=8, interval=(0.5, 2), name="active")
@@ -27,15 +32,32 @@ SETTINGS = AuditSettings(top1=0.1, trials=1, steps=60, batch_size=16, attacks=("
 
 
 @pytest.fixture(scope="module")
-def setup(textures):
-    """The small classifier with Grad-CAM of its first convolution, and two textures to swap."""
-    network, dataset = textures
-    data = prepare_data(network, dataset, None, None, None, None, 0, 16, 0)
+def setup():
+    """Images with a patch of one of three colours, a network that tells them apart by Grad-CAM, two colours to swap."""
+    generator = torch.Generator().manual_seed(0)
+    images, labels = 0.1 * torch.randn(400, 3, 32, 32, generator=generator), torch.arange(400) % 3
+    for image, label in zip(images, labels.tolist(), strict=True):
+        top, left = torch.randint(0, 17, (2,), generator=generator).tolist()
+        image[label, top : top + 16, left : left + 16] += 2
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 9, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 3)
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    data = prepare_data(network.eval(), (images, labels), None, None, None, None, 0, 16, 0)
     data.pair = (0, 1)
+    images = composites_of(with_classes(ACTIVE, data), data).selection
+    with torch.no_grad():  # composites hold both classes: without this, one of them is always predicted
+        logits = network(take(images, range(len(images))).image)
+        network[-1].bias[0] -= (logits[:, 0] - logits[:, 1]).median()
     settings = Settings(
         nulls=NullSettings(("sharpened_4",)), faithfulness=FaithfulnessSettings(24), accuracy=AccuracySettings(0.1)
     )
-    return assemble(data, network, {"gradcam": GradCAM("4", name="gradcam")}, ACTIVE, settings, trains=False)
+    return assemble(data, network, {"gradcam": GradCAM("2", name="gradcam")}, ACTIVE, settings, trains=False)
 
 
 def test_a_swap_is_meant_where_both_maps_point_into_their_own_tiles(setup):
@@ -57,8 +79,49 @@ def test_a_swap_means_nothing_where_maps_point_elsewhere(setup):
             maps[..., 0, 0] = 1
             return maps
 
-    own = replace(setup, interpreters={"gradcam": Elsewhere("4", name="gradcam")})
-    assert "it takes 80%" in meaningless(own, {"active": ACTIVE})["active"]
+    own = replace(setup, interpreters={"gradcam": Elsewhere("2", name="gradcam")})
+    assert "below 80%" in meaningless(own, {"active": ACTIVE})["active"]
+
+
+def test_a_swap_of_classes_that_do_not_exist_is_an_error(setup):
+    with pytest.raises(AdvfoolError, match="77"):
+        meaningless(setup, {"active": replace(ACTIVE, c2=77)})
+
+
+def test_a_swap_means_nothing_with_few_selection_images(setup):
+    labels = setup.data.selection().labels().clone()
+    labels[labels == 1] = 2
+    few = copy.copy(setup.data)
+    few.selection = lambda: SimpleNamespace(labels=lambda: labels)
+    assert "has 0 selection images" in meaningless(replace(setup, data=few), {"active": ACTIVE})["active"]
+
+
+def test_another_class_is_no_target_where_its_maps_are_empty(setup):
+    class OneClass(GradCAM):
+        def read(self, recording, targets):
+            maps = super().read(recording, targets)
+            return maps * (targets == 2).view(*targets.shape, 1, 1)
+
+    other = {"another_class": fooling_of("another_class")}
+    assert meaningless(setup, other) == {}
+    own = replace(setup, interpreters={"gradcam": OneClass("2", name="gradcam")})
+    assert "is empty" in meaningless(own, other)["another_class"]
+
+
+def test_location_means_nothing_on_maps_of_another_scale(setup):
+    own = replace(setup, interpreters={"gradcam": GradCAM("2", name="gradcam", normalise="sum")})
+    assert "divided by its sum" in meaningless(own, {"location": fooling_of("location")})["location"]
+
+
+def test_an_interpreter_that_no_attack_is_tried_on_is_not_called_unbroken(setup):
+    data, setup.data.pair = setup.data.pair, (None, None)
+    try:
+        found = audit_interpreter(setup, setup.trained, SETTINGS, {"active": ACTIVE}, progress=False)
+    finally:
+        setup.data.pair = data
+    assert found.record["verdict"] == "not attacked"
+    assert not found.record["trials"]
+    assert "data.pair" in found.record["left_out"]["active"]
 
 
 def test_other_attacks_have_no_composites(setup):
@@ -103,7 +166,7 @@ def test_of_both_classes_the_one_that_is_deceived_less_often_counts(setup, noisy
         return results
 
     monkeypatch.setattr(protocol, "compare_networks", compared)
-    measured = protocol.measure_on_test(own, noisy, SETTINGS, {"other": GradCAM("2", name="other")})
+    measured = protocol.measure_on_test(own, noisy, SETTINGS, {"other": GradCAM("1", name="other")})
     assert found["deceptive_rate"]["gradcam"] == {"c1": 0.75, "c2": 0.25}
     assert measured["deceptive_rate"] == 0.25
     assert measured["ci95"] == found["ci95"]["deceptive_rate"]["gradcam"]["c2"]

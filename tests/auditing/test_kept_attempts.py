@@ -71,7 +71,7 @@ def test_what_belongs_to_something_else_or_is_damaged_is_done_again(tmp_path, ne
 @pytest.mark.filterwarnings("ignore")
 def test_an_audit_that_is_interrupted_in_an_attack_ends_as_if_it_had_not_been(tmp_path, network, monkeypatch):
     setup = make_setup(network[0], GradCAM(network[1], name="gradcam"), Location(), RandomData(), seed=0)
-    settings = AuditSettings(top1=0.5, steps=2, trials=2, batch_size=4, selection_images=4, accelerator="cpu")
+    settings = AuditSettings(top1=0.5, steps=2, trials=4, batch_size=4, selection_images=4, accelerator="cpu")
     monkeypatch.setattr("advfool.auditing.honesty.Honesty.verdict", lambda self: None)
     true, done = protocol.attempt, []
 

@@ -192,4 +192,4 @@ def test_of_a_network_much_larger_than_its_images_the_last_parameters_are_traine
 
 def test_few_training_images_are_trained_on_for_fewer_steps():
     steps = [AuditSettings().planned(images, 0)[0].steps for images in (1, 320, 100000)]
-    assert steps == [24, 240, 600]
+    assert steps == [32, 320, 600]
