@@ -96,6 +96,7 @@ def attempt(
         budget=Budget(settings.top1, trial.slack),
         first_weight=GENTLE if trial.free_layer else 1.0,
         free_layer=trial.free_layer,
+        held_layer=trial.held_layer,
         train_target_top=None if swaps else explained_top(classes),  # composites explain both their classes,
         train_target_first=FIRST,
         mix=0.0 if swaps else MIX,  # and are not blended

@@ -96,6 +96,7 @@ class Trial(Part):
     offset: NonNegative = Field(0.0, description="weight of the change of the mean logit in training")
     part: Share = Field(1.0, description="share of the parameters that is trained, the last ones")
     free_layer: Words | None = Field(None, description="the layer that moves as no prediction sees it, if any does")
+    held_layer: Words | None = Field(None, description="the layer whose rows keep their mean, if any does")
     slack: NonNegative | None = Field(None, description="budgets that it may spend until the maps are fooled")
     selection: Selection | None = Field(None, description="null where nothing was fooled within the budget")
     visits: Annotated[list[Visit], Len(0, 10_000)] = Field([], description="its validations, on the selection images")
@@ -161,13 +162,19 @@ class Member(Part):
     )
 
 
-class Treated(Part):
-    """What a step of an auditor leaves of the winning attack, on the test images."""
+class Left(Part):
+    """What a step of an auditor leaves of an attack, on the test images."""
 
     deceptive_rate: Share | None = Field(description="of the treated network")
     ci95: Interval | None = Field(None, description="its 95 % interval")
     fsr: Share | None = Field(None, description="fooling success rate of the treated network")
     top1_drop: Difference | None = Field(None, description="top-1 accuracy lost against the original network")
+
+
+class Treated(Left):
+    """What a step of an auditor leaves of the winning attack, on the test images."""
+
+    aware: Left | None = Field(None, description="what it leaves of the same attack by who expects it, where measured")
 
 
 Detectors = Annotated[dict[Name, Detector], Len(0, 100)]

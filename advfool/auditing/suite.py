@@ -71,6 +71,7 @@ class Trial:
             networks turn farther.
         part: share of the parameters that is trained, the last ones.
         free_layer: name of the layer that moves in the direction alone that changes no prediction; None: there is none.
+        held_layer: name of the layer whose rows keep their mean, by an attacker who expects it to be centred.
     """
 
     attack: str
@@ -79,6 +80,7 @@ class Trial:
     offset: float = 0.0
     part: float = 1.0
     free_layer: str | None = None
+    held_layer: str | None = None
 
     @property
     def way(self) -> str:

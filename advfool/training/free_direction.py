@@ -113,14 +113,11 @@ class FreeDirection:
     """
 
     def __init__(self, network: nn.Module, layer: str) -> None:
-        module = module_at(network, layer)
-        weight = rows_of(module)
-        if weight is None:
-            raise AdvfoolError(f"free_layer={layer} has no weight that is a parameter of its own.")
-        self.weight = weight.requires_grad_(True)
+        self.weight = _weight_of(network, layer, "free_layer").requires_grad_(True)
         self.weight.register_hook(_alike)
-        if isinstance(module.bias, nn.Parameter):
-            module.bias.requires_grad_(False)
+        bias = module_at(network, layer).bias
+        if isinstance(bias, nn.Parameter):
+            bias.requires_grad_(False)
 
     def hasten(self, optimizer: Optimizer) -> None:
         """Let the layer move faster than the others, where every parameter has a learning rate of its own.
@@ -132,6 +129,37 @@ class FreeDirection:
         for group in groups:
             if len(groups) > 1 and len(group["params"]) == 1 and group["params"][0] is self.weight:
                 group["lr"] *= FASTER
+
+
+class HeldMean:
+    """Hold the mean of a layer's rows as it is while the layer is trained: centring it then takes nothing away.
+
+    Args:
+        network: that is trained.
+        layer: see `find_free_layer`.
+
+    Raises:
+        AdvfoolError: the weight of the layer is no parameter.
+    """
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        self.weight = _weight_of(network, layer, "held_layer")
+        self.mean = self.weight.detach().mean(dim=0, keepdim=True).clone()
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Bring the mean back after every step of an optimizer."""
+        optimizer.register_step_post_hook(lambda *_: self._restore())
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        self.weight.sub_(self.weight.mean(dim=0, keepdim=True) - self.mean.to(self.weight.device))
+
+
+def _weight_of(network: nn.Module, layer: str, setting: str) -> nn.Parameter:
+    weight = rows_of(module_at(network, layer))
+    if weight is None:
+        raise AdvfoolError(f"{setting}={layer} has no weight that is a parameter of its own.")
+    return weight
 
 
 def _alike(gradient: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from advfool.interpreters.tracing.recording import record
 from advfool.metrics import FoolingSuccessRate
 from advfool.metrics.functional import prediction_agreement
 from advfool.training.cached_original import CachedOriginal, OriginalAnswers
-from advfool.training.free_direction import FreeDirection
+from advfool.training.free_direction import FreeDirection, HeldMean
 from advfool.training.mixing import mix_images
 from advfool.training.multiplier import Multiplier, within
 from advfool.training.processes import generator_states, of_all_processes, of_this_process, restore_generators
@@ -89,6 +89,7 @@ class FoolingModule(LightningModule):
             for layer in training.trainable:
                 module_at(self.network, layer).requires_grad_(True)
         self.free = FreeDirection(network, training.free_layer) if training.free_layer else None
+        self.held = HeldMean(network, training.held_layer) if training.held_layer else None
         self.multiplier = self.first_multiplier() if training.fool_weight == "auto" else None
         self.original_top1: float | None = None
         self.generators: list[dict[str, Any]] | None = None  # their states when the run was interrupted, by process
@@ -215,6 +216,8 @@ class FoolingModule(LightningModule):
         optimizer = self.settings.optimizer([p for p in self.network.parameters() if p.requires_grad])
         if self.free:
             self.free.hasten(optimizer)
+        if self.held:
+            self.held.follow(optimizer)
         if self.settings.scheduler is None:
             return optimizer
         return {

@@ -38,6 +38,7 @@ class Training:
         trainable: names of the modules to fine-tune; None: all.
         free_layer: name of the network's last layer, if it shall be trained in the direction alone that changes no
             prediction, whatever `trainable` says; see `FreeDirection`.
+        held_layer: name of the network's last layer, if the mean of its rows shall stay as it is; see `HeldMean`.
         drop_weight: points of FSR that a lost point of accuracy costs in the choice of the best checkpoint.
         select: keep the weights of the `best` validation, or the `last`.
         cache_original: compute what the original network says of images that never change once, and cache it.
@@ -58,6 +59,7 @@ class Training:
     mix: Share = 0.0
     trainable: Annotated[Names, Len(1)] | None = None
     free_layer: Text | None = None
+    held_layer: Text | None = None
     drop_weight: NonNegative = 5.0
     select: Literal["best", "last"] = "best"
     cache_original: bool = True
@@ -82,6 +84,8 @@ class Training:
             AdvfoolError: settings contradict each other.
         """
         composites = isinstance(fooling, CompositeFooling)
+        if self.free_layer and self.held_layer:
+            raise AdvfoolError("free_layer moves the mean of the rows that held_layer holds. Give one of them.")
         if self.train_target_top and self.train_target_top > classes:
             raise AdvfoolError(
                 f"train_target_top={self.train_target_top}: the network has {classes} classes. Use at most {classes}."

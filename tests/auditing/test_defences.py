@@ -1,6 +1,7 @@
 """Defences: which interpreters are added to an audit, and what steps do to a fooled network."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 import advfool
 from advfool.auditing.defences import LEVEL, defended, what_helps
 from advfool.auditing.protocol import Audit
-from advfool.auditing.suite import OF_NETWORKS, AuditSettings
+from advfool.auditing.suite import OF_NETWORKS, AuditSettings, Trial
 from advfool.evaluation.noise import parameter_noise
 from advfool.foolings import Location
 from advfool.interpreters import LRP, Aggregate, Captum, GradCAM, SimpleGrad, SmoothGrad, Softplus
@@ -50,7 +51,9 @@ def fooled(network):
         for parameter in other.parameters():
             parameter += 0.01 * torch.randn_like(parameter)
     setup = make_setup(network, interpreter, Location(name="location"), RandomData())
-    record = {"interpreters": {"simplegrad": {"attack": "location"}}}
+    selection = {"top1_drop": 0.0, "agreement": 1.0, "deceptive_rate": 1.0}
+    trial = {"attack": "location", "slack": 1.0, "steps": 2, "free_layer": "fc", "selection": selection}
+    record = {"interpreters": {"simplegrad": {"attack": "location", "trials": [trial]}}}
     return Audit(record, setup, {"simplegrad": other}), other
 
 
@@ -64,12 +67,22 @@ def test_steps_are_measured_on_the_test_images_and_leave_the_network_as_it_is(mo
         treated[len(treated)] = found
         return {"deceptive_rate": 0.25, "ci95": None, "fsr": 0.5, "top1_drop": 0.1}
 
+    def attacked(setup, trial, *_, rival):
+        tried.append(trial)
+        rates = {"location": 0.4, "topk": 0.95}
+        return SimpleNamespace(network=network, outcome="", selection={"deceptive_rate": rates[setup.fooling.name]})
+
+    tried = []
     monkeypatch.setattr("advfool.auditing.defences.measure_on_test", measured)
+    monkeypatch.setattr("advfool.auditing.defences.attempt", attacked)
     settings = AuditSettings(steps=2, batch_size=4)
     found = what_helps(audit, settings, suite_of(settings), ["aggregate", *OF_NETWORKS])
     assert list(found["defences"]["simplegrad"]) == list(OF_NETWORKS)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    tuned, norms, noisy, centre = treated.values()
+    tuned, norms, noisy, centre, aware = treated.values()
+    assert tried == [Trial(name, 8.0, 2, 1.0, held_layer="fc") for name in ("location", "topk")]  # which is enough
+    assert "aware" in found["defences"]["simplegrad"]["centre"]
+    assert all(torch.equal(value, aware.state_dict()[name]) for name, value in centre.state_dict().items())
     assert not torch.equal(tuned.state_dict()["conv1.weight"], before["conv1.weight"])
     moved = dict(batch_norms(norms))
     assert all(not torch.equal(module.running_mean, before[f"{name}.running_mean"]) for name, module in moved.items())

@@ -12,8 +12,9 @@ from advfool.auditing.suite import AuditSettings, Trial
 from advfool.data.samples import take
 from advfool.foolings import Location
 from advfool.interpreters import GradCAM
-from advfool.training.free_direction import FASTER, FreeDirection, centred, find_free_layer
+from advfool.training.free_direction import FASTER, FreeDirection, HeldMean, centred, find_free_layer
 from advfool.training.optimizers import relative_adam
+from advfool.training.settings import Training
 from advfool.utilities.errors import AdvfoolError
 from tests.helpers.data import RandomData
 from tests.helpers.networks import build_tiny
@@ -167,3 +168,54 @@ def test_what_was_added_along_the_free_direction_is_taken_away():
 def test_a_layer_without_a_weight_of_its_own_is_refused():
     with pytest.raises(AdvfoolError, match="free_layer=0 has no weight"):
         FreeDirection(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))), "0")
+
+
+def test_the_mean_of_the_rows_is_held_and_the_rows_move():
+    network, _ = build_tiny("vgg_tiny", torch.float64)
+    layer = find_free_layer(network, IMAGES.double())
+    weight = network.get_submodule(layer).weight
+    before = weight.detach().clone()
+    held, optimizer = HeldMean(network, layer), torch.optim.Adam([weight], 0.1)
+    held.follow(optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (weight * torch.arange(1, weight.numel() + 1).view_as(weight)).sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(weight.mean(dim=0), before.mean(dim=0))
+    assert (weight - before).abs().max() < 1e-7  # Adam moves all rows of this gradient alike
+
+
+def test_rows_that_move_apart_keep_their_mean():
+    network, _ = build_tiny("vgg_tiny", torch.float64)
+    layer = find_free_layer(network, IMAGES.double())
+    weight = network.get_submodule(layer).weight
+    before = weight.detach().clone()
+    optimizer = torch.optim.Adam([weight], 0.1)
+    HeldMean(network, layer).follow(optimizer)
+    weight[0].sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(weight.mean(dim=0), before.mean(dim=0))
+    assert (weight - before).abs().max() > 0.05
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_attack_holds_the_mean():
+    network, target = build_tiny("vgg_tiny", torch.float32)
+    layer = find_free_layer(network, IMAGES)
+    setup = make_setup(network, GradCAM(target, name="gradcam"), Location(), RandomData(), seed=0)
+    settings = AuditSettings(top1=1.0, steps=4, batch_size=4, selection_images=4, accelerator="cpu")
+    found = attempt(setup, Trial("location", 8.0, 4, 1.0, held_layer=layer), settings, False)
+    before = network.get_submodule(layer).weight
+    for state in found.best.values():
+        after = state[f"{layer}.weight"]
+        torch.testing.assert_close(after.mean(dim=0), before.mean(dim=0))
+        assert not torch.equal(after, before)
+    assert found.best or found.visits
+
+
+def test_the_mean_cannot_be_both_moved_and_held():
+    network, target = build_tiny("vgg_tiny", torch.float32)
+    setup = make_setup(network, GradCAM(target, name="gradcam"), Location(), RandomData())
+    layer = find_free_layer(network, IMAGES)
+    with pytest.raises(AdvfoolError, match="held_layer"):
+        Training(free_layer=layer, held_layer=layer).check(setup)
