@@ -10,7 +10,7 @@ from torch import nn
 
 from advfool.auditing.attack import attacked_by, attempt
 from advfool.auditing.population import Honest, winning_trial
-from advfool.auditing.protocol import Audit, measure_on_test
+from advfool.auditing.protocol import Audit, affordable, measure_on_test
 from advfool.auditing.suite import APART, OF_NETWORKS, RATE, SLACK, AuditSettings, Defence, Trial
 from advfool.data.samples import some_of, take
 from advfool.evaluation.noise import parameter_noise
@@ -23,6 +23,7 @@ from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
 
 log = logging.getLogger(__name__)
+KEPT = ("deceptive_rate", "ci95", "fsr", "top1_drop")  # what the record holds of a treated network
 
 SAMPLES = 8  # noisy copies of SmoothGrad: the attack runs each of them at every step
 LEVEL = 0.1  # of the noise on the parameters, as a multiple of each tensor's own standard deviation
@@ -104,9 +105,9 @@ def what_helps(
     Returns:
         for audit.json the key `defences`: by interpreter and step the deceptive rate with its interval, the FSR and the
         top-1 accuracy that the treated network has lost against the original one; under `aware`, the same of the
-        attack by who expects the step. A step that does not apply (batch norm, of a network without it) is left out.
+        best attack by somebody who expects the step, None where there is none. A step that does not apply (batch
+        norm, of a network without it) is left out.
     """
-    kept = ("deceptive_rate", "ci95", "fsr", "top1_drop")
     steps = [defence for defence in defences if defence in OF_NETWORKS]
     found: dict[str, dict[str, Any]] = {}
     for name, network in audit.networks.items():
@@ -120,23 +121,33 @@ def what_helps(
                 continue
             log.info("%s: %s", name, step)
             measured = measure_on_test(own, treated, settings, {})
-            left = found.setdefault(name, {})[step] = {key: measured[key] for key in kept}
+            left = found.setdefault(name, {})[step] = {key: measured[key] for key in KEPT}
             if step == "centre":
                 trial = winning_trial(audit.record["interpreters"][name], settings)
-                own_aware, expecting = _expecting(own, trial, settings, foolings, progress)
-                treated = _treated(own_aware, expecting, step, settings, progress)
-                assert treated is not None
-                measured = measure_on_test(own_aware, treated, settings, {})
-                left["aware"] = {key: measured[key] for key in kept}
+                left["aware"] = _left_of_expecting(own, trial, settings, foolings, progress)
     return {"defences": found} if steps else {}
+
+
+def _left_of_expecting(
+    setup: Setup, winner: Trial, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool
+) -> dict[str, Any] | None:
+    """Measure what centring leaves of the best attack by who expects it; None where nothing deceives in the budget."""
+    best = _expecting(setup, winner, settings, foolings, progress)
+    if best is None:
+        return None
+    treated = _treated(*best, "centre", settings, progress)
+    assert treated is not None
+    measured = measure_on_test(best[0], treated, settings, {})
+    return {key: measured[key] for key in (*KEPT, "attack")}
 
 
 def _expecting(
     setup: Setup, winner: Trial, settings: AuditSettings, foolings: Mapping[str, Fooling], progress: bool
-) -> tuple[Setup, nn.Module]:
+) -> tuple[Setup, nn.Module] | None:
     """Attack as somebody does who expects the last layer to be centred, and leaves the mean of its rows.
 
-    The attacks of the suite are tried in turn, once each, until one is enough; the best one on selection images counts.
+    The attacks of the suite that ask for the same of all classes are tried in turn, once each, until one is enough; the
+    best one on selection images counts.
 
     Args:
         setup: with one interpreter.
@@ -146,18 +157,18 @@ def _expecting(
         progress: whether progress bars are shown.
 
     Returns:
-        the setup of the best attack and its network; the original one where nothing is fooled within the budget.
+        the setup of the best attack and its network; None where nothing deceives within the budget.
     """
     data = setup.data.plain_train()
     layer = find_free_layer(setup.original, take(data, range(min(AT_A_TIME, len(data)))).image)
-    best, most = (setup, setup.original), 0.0
+    best, most = None, 0.0
     for name in [name for name in foolings if name not in APART][: settings.trials]:
         own = attacked_by(setup, foolings[name])
         trial = replace(winner, attack=name, slack=SLACK, offset=1.0, free_layer=None, held_layer=layer)
         found = attempt(own, trial, settings, progress, rival=most)
         rate = found.selection.get("deceptive_rate", 0.0)
         log.info("    expected, %s: %s; deceptive rate %.1f %% on selection images", name, found.outcome, 100 * rate)
-        if found.network is not None and rate > most:
+        if found.network is not None and affordable(found, settings) and rate > most:
             best, most = (own, found.network), rate
         if most >= settings.enough:
             break

@@ -14,7 +14,7 @@ from advfool.auditing.honesty import examine
 from advfool.auditing.kept_attempts import KeptAttempts
 from advfool.auditing.meaning import meaningless
 from advfool.auditing.suite import NAME, AuditSettings, Trial
-from advfool.auditing.verdicts import FAILED, verdict_after
+from advfool.auditing.verdicts import FAILED, UNRANKED, verdict_after
 from advfool.data.samples import take
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.measuring import measuring_trainer
@@ -126,7 +126,7 @@ def audit_interpreter(
             record["seconds"] = round(time.perf_counter() - started, 1)
             return Audited(record, best.network)
         verdict = verdict_after(NAME, None, None, None, outcomes)
-        record["curve"] = _curve(own, attempts, foolings, settings, known)
+        record["curve"] = [] if verdict in UNRANKED else _curve(own, attempts, foolings, settings, known)
     record |= {"verdict": verdict, "attack": None, "deceptive_rate": None, "ci95": None, "fsr": None, "fsr_null": None}
     record |= {"top1_drop": None, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
     return Audited(record)
@@ -139,11 +139,17 @@ def _planned(
     data, images = setup.data.selection(), len(setup.data.train())
     parameters = sum(parameter.numel() for parameter in setup.original.parameters())
     layer = find_free_layer(setup.original, take(data, range(min(TRIED, len(data)))).image)
-    plan = settings.planned(images, parameters, layer)
-    left_out = meaningless(setup, {trial.attack: foolings[trial.attack] for trial in plan})
-    for attack, why in left_out.items():
-        log.info("  %s is left out: %s", attack, why)
-    return settings.planned(images, parameters, layer, left_out) if left_out else plan, left_out
+    checked: set[str] = set()
+    left_out: dict[str, str] = {}
+    while True:  # an attack that takes the turn of one that is left out has not been looked at
+        plan = settings.planned(images, parameters, layer, left_out)
+        new = {trial.attack: foolings[trial.attack] for trial in plan if trial.attack not in checked}
+        if not new:
+            return plan, left_out
+        checked |= new.keys()
+        for attack, why in meaningless(setup, new).items():
+            log.info("  %s is left out: %s", attack, why)
+            left_out[attack] = why
 
 
 def _attacked(
@@ -159,7 +165,7 @@ def _attacked(
     for number, trial in enumerate(plan, 1):
         log.info("  trial %d of at most %d: %s, %s", number, len(plan), trial.attack, trial.way)
         own = attacked_by(setup, foolings[trial.attack])
-        rival = max((each.selection["deceptive_rate"] for each in attempts if _affordable(each, settings)), default=0.0)
+        rival = max((each.selection["deceptive_rate"] for each in attempts if affordable(each, settings)), default=0.0)
         name = setup.trained.name
         last = kept.load(name, number, trial) if kept else None
         if last is None:
@@ -169,12 +175,12 @@ def _attacked(
         attempts.append(last)
         rate = last.selection.get("deceptive_rate", 0.0)
         log.info("    %s; deceptive rate %.1f %% on selection images", last.outcome, 100 * rate)
-        if rate >= settings.enough and _affordable(last, settings):
+        if rate >= settings.enough and affordable(last, settings):
             break
     return attempts
 
 
-def _affordable(attempt: Attempt, settings: AuditSettings) -> bool:
+def affordable(attempt: Attempt, settings: AuditSettings) -> bool:
     """Tell whether an attack stays within the budget on the selection images."""
     found = attempt.selection
     return bool(found) and Budget(settings.top1).pays_for(found["top1_drop"], found["agreement"])
@@ -182,7 +188,7 @@ def _affordable(attempt: Attempt, settings: AuditSettings) -> bool:
 
 def _chosen(attempts: list[Attempt], settings: AuditSettings) -> Attempt | None:
     """Choose the attack with the highest deceptive rate among those within the budget; the first of equal ones."""
-    found = [each for each in attempts if each.network is not None and _affordable(each, settings)]
+    found = [each for each in attempts if each.network is not None and affordable(each, settings)]
     return max(found, key=lambda each: each.selection["deceptive_rate"], default=None)
 
 

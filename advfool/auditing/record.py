@@ -171,10 +171,16 @@ class Left(Part):
     top1_drop: Difference | None = Field(None, description="top-1 accuracy lost against the original network")
 
 
+class Expected(Left):
+    """What a step of an auditor leaves of the best attack by somebody who expects it, on the test images."""
+
+    attack: Name = Field(description="name of the fooling")
+
+
 class Treated(Left):
     """What a step of an auditor leaves of the winning attack, on the test images."""
 
-    aware: Left | None = Field(None, description="what it leaves of the same attack by who expects it, where measured")
+    aware: Expected | None = Field(None, description="what it leaves of the best attack by who expects it, if any wins")
 
 
 Detectors = Annotated[dict[Name, Detector], Len(0, 100)]

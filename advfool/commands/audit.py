@@ -46,7 +46,7 @@ def audit(cfg: DictConfig, console: Console | None = None) -> Path:
     settings = audit_settings(cfg)
     settings_from(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    configured = build_setup(_with_interpreters(cfg))
+    configured = build_setup(_with_interpreters(cfg), any_scale=True)
     write_config(folder, configured.config)
     device = measuring_trainer(settings.accelerator, False).strategy.root_device.type
     write_environment(folder, "advfool.audit", cfg.seed, device)

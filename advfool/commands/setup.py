@@ -55,11 +55,12 @@ class Configured:
         return replace(self.source, weights=str(weights)).build(self.setup.data.classes)
 
 
-def build_setup(cfg: DictConfig) -> Configured:
+def build_setup(cfg: DictConfig, any_scale: bool = False) -> Configured:
     """Build everything that a configuration describes, and try it on two images.
 
     Args:
-        cfg: of training or of an evaluation; it is left as it is.
+        cfg: of training, an evaluation or an audit; it is left as it is.
+        any_scale: see `assemble`.
 
     Raises:
         AdvfoolError: something does not exist or does not fit; the message says what to do.
@@ -89,6 +90,7 @@ def build_setup(cfg: DictConfig) -> Configured:
         optional=not _chosen(),
         model=source.name,
         target_layer=layer,
+        any_scale=any_scale,
     )
     configured = Configured(setup, config, source)
     return replace(configured, setup=with_controls(setup, _given_controls(configured)))

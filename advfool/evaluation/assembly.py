@@ -32,6 +32,7 @@ def assemble(
     optional: bool = False,
     model: str = "model",
     target_layer: str | None = None,
+    any_scale: bool = False,
 ) -> Setup:
     """Check that the parts of a run fit each other, and describe the run.
 
@@ -46,6 +47,7 @@ def assemble(
             a warning; otherwise it is an error.
         model: the network's name in tables.
         target_layer: the layer that the layer-wise interpreters explain.
+        any_scale: whether maps may have values of a size that the fooling's interval is not meant for.
 
     Raises:
         AdvfoolError: something does not fit; the message says what to do.
@@ -54,7 +56,8 @@ def assemble(
     if isinstance(fooling, CompositeFooling):
         fooling = with_classes(fooling, data)
         composites = composites_of(fooling, data)
-    check_scale(fooling, interpreters)
+    if not any_scale:
+        check_scale(fooling, interpreters)
     found: dict[str, Interpreter] = {}
     for name, interpreter in interpreters.items():
         trained = len(found) < trains

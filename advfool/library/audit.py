@@ -26,6 +26,7 @@ from advfool.auditing.record import RECORD
 from advfool.auditing.seeds import repeat_with_seeds
 from advfool.auditing.selecting import check_budget, with_enough_selection
 from advfool.auditing.suite import AuditSettings, Defence
+from advfool.data.composites import class_indices
 from advfool.evaluation.assembly import assemble
 from advfool.evaluation.paired import Target
 from advfool.evaluation.setup import AOPCSettings, FaithfulnessSettings, NullSettings, Settings, Setup
@@ -167,7 +168,15 @@ def audit_interpreters(
     name = model_name or type(model).__name__
     foolings = suite_of(settings)
     setup = assemble(
-        data, original, chosen, foolings[settings.attacks[0]], comparison, trains=False, model=name, target_layer=layer
+        data,
+        original,
+        chosen,
+        foolings[settings.attacks[0]],
+        comparison,
+        trains=False,
+        model=name,
+        target_layer=layer,
+        any_scale=True,
     )
     options = {"interpreters": list(interpreters), "top1": top1, "trials": trials, "steps": steps, "layer": layer}
     options |= {"target": target, "output": output, "batch_size": batch_size, "seed": seed}
@@ -206,6 +215,8 @@ def audit_setup(
     check_budget(setup, settings)
     if not setup.settings.faithfulness.images:
         raise AdvfoolError("faithfulness.images=0: an audit needs the deceptive rate. Give a number of images.")
+    if None not in setup.data.pair:
+        class_indices(setup.data, setup.data.pair)  # type: ignore[arg-type]
     cheap = replace(setup.settings, nulls=NullSettings(CHEAP), aopc=AOPCSettings())
     own, foolings = replace(setup, settings=cheap, composites=None), suite_of(settings)
     own = with_defences(own, defences)

@@ -113,6 +113,20 @@ def test_location_means_nothing_on_maps_of_another_scale(setup):
     assert "divided by its sum" in meaningless(own, {"location": fooling_of("location")})["location"]
 
 
+def test_an_attack_that_takes_the_turn_of_another_is_looked_at_too(setup):
+    own = replace(setup, interpreters={"gradcam": GradCAM("2", name="gradcam", normalise="sum")})
+    settings = replace(SETTINGS, attacks=("location", "active"))
+    data, setup.data.pair = setup.data.pair, (None, None)
+    try:
+        foolings = {"location": fooling_of("location"), "active": ACTIVE}
+        found = audit_interpreter(own, own.trained, settings, foolings, progress=False)
+    finally:
+        setup.data.pair = data
+    assert list(found.record["left_out"]) == ["location", "active"]
+    assert found.record["verdict"] == "not attacked"
+    assert found.record["curve"] == []
+
+
 def test_an_interpreter_that_no_attack_is_tried_on_is_not_called_unbroken(setup):
     data, setup.data.pair = setup.data.pair, (None, None)
     try:

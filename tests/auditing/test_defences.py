@@ -1,13 +1,13 @@
 """Defences: which interpreters are added to an audit, and what steps do to a fooled network."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import advfool
+from advfool.auditing.attack import Attempt
 from advfool.auditing.defences import LEVEL, defended, what_helps
 from advfool.auditing.protocol import Audit
 from advfool.auditing.suite import OF_NETWORKS, AuditSettings, Trial
@@ -65,12 +65,20 @@ def test_steps_are_measured_on_the_test_images_and_leave_the_network_as_it_is(mo
 
     def measured(setup, found, *_):
         treated[len(treated)] = found
-        return {"deceptive_rate": 0.25, "ci95": None, "fsr": 0.5, "top1_drop": 0.1}
+        return {"deceptive_rate": 0.25, "ci95": None, "fsr": 0.5, "top1_drop": 0.1, "attack": setup.fooling.name}
 
     def attacked(setup, trial, *_, rival):
         tried.append(trial)
         rates = {"location": 0.4, "topk": 0.95}
-        return SimpleNamespace(network=network, outcome="", selection={"deceptive_rate": rates[setup.fooling.name]})
+        return Attempt(
+            trial,
+            network,
+            {"deceptive_rate": rates[setup.fooling.name], "top1_drop": 0.0, "agreement": 1.0},
+            [],
+            {},
+            "",
+            0.0,
+        )
 
     tried = []
     monkeypatch.setattr("advfool.auditing.defences.measure_on_test", measured)
@@ -81,7 +89,7 @@ def test_steps_are_measured_on_the_test_images_and_leave_the_network_as_it_is(mo
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     tuned, norms, noisy, centre, aware = treated.values()
     assert tried == [Trial(name, 8.0, 2, 1.0, held_layer="fc") for name in ("location", "topk")]  # which is enough
-    assert "aware" in found["defences"]["simplegrad"]["centre"]
+    assert found["defences"]["simplegrad"]["centre"]["aware"]["attack"] == "topk"
     assert all(torch.equal(value, aware.state_dict()[name]) for name, value in centre.state_dict().items())
     assert not torch.equal(tuned.state_dict()["conv1.weight"], before["conv1.weight"])
     moved = dict(batch_norms(norms))
@@ -122,3 +130,14 @@ def test_an_audit_attacks_defended_interpreters_and_tells_what_steps_leave():
     assert set(report.record["defences"]) == set(report.audit.networks)
     with pytest.raises(AdvfoolError, match="defences"):
         advfool.audit_interpreters(network, (images, torch.arange(120) % 2), interps, defences=["prayer"], **options)
+
+
+def test_where_who_expects_the_step_finds_nothing_there_is_no_number(monkeypatch):
+    audit, _ = fooled(build_tiny("resnet_tiny", torch.float32)[0])
+    numbers = {"deceptive_rate": 0.25, "ci95": None, "fsr": 0.5, "top1_drop": 0.1}
+    monkeypatch.setattr("advfool.auditing.defences.measure_on_test", lambda *_: numbers)
+    nothing = lambda setup, trial, *_, **__: Attempt(trial, None, {}, [], {}, "", 0.0)  # noqa: E731
+    monkeypatch.setattr("advfool.auditing.defences.attempt", nothing)
+    settings = AuditSettings(steps=2, batch_size=4)
+    found = what_helps(audit, settings, suite_of(settings), ["centre"])
+    assert found["defences"]["simplegrad"]["centre"] == numbers | {"aware": None}

@@ -193,3 +193,12 @@ def test_of_a_network_much_larger_than_its_images_the_last_parameters_are_traine
 def test_few_training_images_are_trained_on_for_fewer_steps():
     steps = [AuditSettings().planned(images, 0)[0].steps for images in (1, 320, 100000)]
     assert steps == [32, 320, 600]
+
+
+def test_maps_of_another_scale_are_audited_without_location(textures):
+    network, data = textures
+    interps = [GradCAM("4", name="gradcam", normalise="sum")]
+    options = {"top1": 0.1, "trials": 1, "steps": 4, "batch_size": 16, "accelerator": "cpu", "progress": False}
+    found = advfool.audit_interpreters(network, data, interps, **options).record["interpreters"]["gradcam"]
+    assert list(found["left_out"]) == ["location"]
+    assert [trial["attack"] for trial in found["trials"]] == ["topk"]
