@@ -278,10 +278,16 @@ def _best_for(
     settings: AuditSettings,
     judgements: dict[tuple[str, str], float],
 ) -> tuple[Setup, nn.Module] | None:
-    """Choose the weights for a budget on selection images; None where no attack stays within it."""
-    candidates = []
+    """Choose the weights for a budget on selection images; None where no attack stays within it.
+
+    Of attacks that stay within the audit's own budget the best one there stands for all of them, without a judgement at
+    every other budget, which takes minutes for a large network.
+    """
+    candidates, chosen = [], _chosen(attempts, settings)
+    if chosen is not None and budget not in chosen.best:
+        chosen = None
     for each in attempts:
-        if budget not in each.best:
+        if budget not in each.best or (chosen is not None and each is not chosen and affordable(each, settings)):
             continue
         own = attacked_by(setup, foolings[each.trial.attack])
         candidates.append((own, with_weights(setup.original, each.best[budget])))

@@ -8,14 +8,18 @@ import pytest
 import torch
 
 import advfool
+from advfool.auditing import protocol
+from advfool.auditing.attack import Attempt
 from advfool.auditing.checking import problems
 from advfool.auditing.page import page, ranking, sentence
 from advfool.auditing.record import RECORD
-from advfool.auditing.suite import FOOLINGS, TAIL, AuditSettings
+from advfool.auditing.suite import FOOLINGS, TAIL, AuditSettings, Trial
+from advfool.foolings import Location
 from advfool.interpreters import Captum, GradCAM
-from advfool.library.audit import PAGE
+from advfool.library.audit import PAGE, fooling_of
 from advfool.training.multiplier import within
 from advfool.utilities.errors import AdvfoolError
+from tests.helpers.setups import make_setup
 
 
 @dataclass(frozen=True)
@@ -202,3 +206,18 @@ def test_maps_of_another_scale_are_audited_without_location(textures):
     found = advfool.audit_interpreters(network, data, interps, **options).record["interpreters"]["gradcam"]
     assert list(found["left_out"]) == ["location"]
     assert [trial["attack"] for trial in found["trials"]] == ["topk"]
+
+
+def test_in_the_curve_the_best_attack_within_the_budget_stands_for_the_others(textures, monkeypatch):
+    def told(attack, rate):
+        selection = {"deceptive_rate": rate, "fsr": 1.0, "top1_drop": 0.0, "agreement": 1.0}
+        states = dict.fromkeys((0.01, 0.02), network.state_dict())
+        return Attempt(Trial(attack, 1.0, 2), network, selection, [], states, "", 0.0)
+
+    network, _ = textures
+    monkeypatch.setattr(protocol, "judged", lambda *_: pytest.fail("judged again"))
+    setup = make_setup(network, GradCAM("4", name="gradcam"), Location(name="location"))
+    attempts = [told("location", 0.5), told("topk", 0.9), told("target", 0.7)]
+    foolings = {name: fooling_of(name) for name in ("location", "topk", "target")}
+    own, _ = protocol._best_for(setup, 0.02, attempts, foolings, AuditSettings(top1=0.01), {})
+    assert own.fooling.name == "topk"
