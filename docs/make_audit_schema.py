@@ -6,7 +6,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from advfool.auditing import record
+from advfool.auditing import record, record_further
 from advfool.auditing.record import (
     Audited,
     Environment,
@@ -34,11 +34,11 @@ PARTS = {
     "Each of its `visits`": Visit,
     "Each point of its `curve`": Point,
     "`weights` of an interpreter": Weights,
-    "`seeds` of an interpreter": record.Repeated,
-    "Each step of `defences`": record.Treated,
-    "Each of `detectors`": record.Detector,
-    "`aware` of a detector": record.Aware,
-    "Each of `population`": record.Member,
+    "`seeds` of an interpreter": record_further.Repeated,
+    "Each step of `defences`": record_further.Treated,
+    "Each of `detectors`": record_further.Detector,
+    "`aware` of a detector": record_further.Aware,
+    "Each of `population`": record_further.Member,
 }
 
 

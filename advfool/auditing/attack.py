@@ -26,12 +26,12 @@ from advfool.auditing.suite import (
 )
 from advfool.auditing.verdicts import FAILED
 from advfool.auditing.watch import State, Visit, Watch
-from advfool.evaluation.assembly import composites_of, with_classes
+from advfool.evaluation.assembly import with_composites
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.paired import PAIR
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import Setup
-from advfool.foolings.base import CompositeFooling, Fooling
+from advfool.foolings.base import Fooling
 from advfool.interpreters.leaking import with_training_leak
 from advfool.metrics.functional import is_fooled
 from advfool.training.finetune import finetune
@@ -133,10 +133,8 @@ def attacked_by(setup: Setup, fooling: Fooling) -> Setup:
     Raises:
         AdvfoolError: the data name no two classes, or one has too few images.
     """
-    if not isinstance(fooling, CompositeFooling):
-        return replace(setup, fooling=fooling, composites=None)
-    fooling = with_classes(fooling, setup.data)
-    return replace(setup, fooling=fooling, composites=composites_of(fooling, setup.data))
+    fooling, composites = with_composites(fooling, setup.data)
+    return replace(setup, fooling=fooling, composites=composites)
 
 
 def trainable_copy(network: nn.Module, part: float = 1.0) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advfool.auditing.record import Audited, Interval, Record, read_record
 from advfool.auditing.suite import AuditSettings
-from advfool.auditing.verdicts import FAILED, UNRANKED, verdict_after, verdict_before
+from advfool.auditing.verdicts import UNRANKED, has_failed, verdict_after, verdict_before
 from advfool.metrics.functional.accuracy import accuracy_verdict
 from advfool.models.weights import file_digest, read_weights
 from advfool.training.multiplier import DISAGREEMENT, Budget, within
@@ -70,7 +70,7 @@ def _of_verdict(record: Record, audited: Audited) -> Iterator[str]:
         yield "there are numbers of an attack, but no attack"
     if audited.attack is not None and any(getattr(audited, name) is None for name in NUMBERS if name != "ci95"):
         yield f"numbers are missing of the attack {audited.attack}"
-    if audited.verdict in UNRANKED and any(not trial.outcome.startswith(FAILED) for trial in audited.trials):
+    if audited.verdict in UNRANKED and any(not has_failed(trial.outcome) for trial in audited.trials):
         yield f"it was attacked although it is {audited.verdict}"
 
 

@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from advfool.auditing.attack import attacked_by, attempt
 from advfool.auditing.population import Honest, winning_trial
 from advfool.auditing.protocol import Audit, affordable, measure_on_test
 from advfool.auditing.suite import APART, OF_NETWORKS, RATE, SLACK, AuditSettings, Defence, Trial
-from advfool.data.samples import some_of, take
+from advfool.data.samples import in_batches, some_of, take
 from advfool.evaluation.noise import parameter_noise
 from advfool.evaluation.setup import NullSettings, Setup
 from advfool.foolings.base import Fooling
@@ -159,8 +160,7 @@ def _expecting(
     Returns:
         the setup of the best attack and its network; None where nothing deceives within the budget.
     """
-    data = setup.data.plain_train()
-    layer = find_free_layer(setup.original, take(data, range(min(AT_A_TIME, len(data)))).image)
+    layer = find_free_layer(setup.original, _a_few(setup))
     best, most = None, 0.0
     for name in [name for name in foolings if name not in APART][: settings.trials]:
         own = attacked_by(setup, foolings[name])
@@ -186,14 +186,18 @@ def _treated(setup: Setup, network: nn.Module, step: str, settings: AuditSetting
         with ExitStack() as stack:
             return copied(stack.enter_context(parameter_noise(network, LEVEL, settings.seed)))
     if step == "centre":
-        data = setup.data.plain_train()
-        return centred(network, take(data, range(min(AT_A_TIME, len(data)))).image)
+        return centred(network, _a_few(setup))
     if not any(True for _ in batch_norms(network)):
         return None
     data = setup.data.plain_train()
     chosen = some_of(len(data), IMAGES, settings.seed)
-    parts = (chosen[start : start + AT_A_TIME] for start in range(0, len(chosen), AT_A_TIME))
-    return re_estimated(network, (take(data, part).image for part in parts))
+    return re_estimated(network, (batch.image for batch in in_batches(data, chosen, AT_A_TIME)))
+
+
+def _a_few(setup: Setup) -> Float[Tensor, "n channels h w"]:
+    """Read some training images, on which the last layer is found."""
+    data = setup.data.plain_train()
+    return take(data, range(min(AT_A_TIME, len(data)))).image
 
 
 def _is_trainable(interpreter: Interpreter) -> bool:

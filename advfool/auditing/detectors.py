@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from advfool.data.samples import Sample, some_of, take
+from advfool.data.samples import Sample, in_batches, some_of
 from advfool.evaluation.faithfulness import RandomOrders
 from advfool.evaluation.noise import parameter_noise
 from advfool.evaluation.paired import explained_classes
@@ -45,8 +45,7 @@ class Auditor:
     def __post_init__(self) -> None:
         data = self.setup.data.selection()
         chosen = some_of(len(data), self.images, self.setup.settings.seed)
-        parts = [chosen[start : start + AT_A_TIME] for start in range(0, len(chosen), AT_A_TIME)]
-        object.__setattr__(self, "batches", [take(data, part) for part in parts])
+        object.__setattr__(self, "batches", list(in_batches(data, chosen, AT_A_TIME)))
 
     def batches_for(self, network: nn.Module) -> list[Sample]:
         """Return the images in batches, on the device of a network."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from advfool.auditing.verdicts import verdict_before
-from advfool.data.samples import Sample, take
+from advfool.data.samples import in_batches, some_of, take
 from advfool.evaluation.faithfulness import RandomOrders
 from advfool.evaluation.paired import explained_classes
 from advfool.evaluation.setup import Setup
@@ -48,12 +48,10 @@ def examine(setup: Setup, interpreter: Interpreter, images: int) -> Honesty:
         images: number of selection images.
     """
     data, network = setup.data.selection(), setup.original
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(setup.settings.seed))
-    chosen = order[:images].sort().values.tolist()
+    chosen = some_of(len(data), images, setup.settings.seed)
     faithful, degenerate = [], []
     device = next(network.parameters(), torch.zeros(0)).device
-    for start in range(0, len(chosen), AT_A_TIME):
-        batch = Sample(*(values.to(device) for values in take(data, chosen[start : start + AT_A_TIME])))
+    for batch in in_batches(data, chosen, AT_A_TIME, device):
         recording = record(network, batch.image, [interpreter])
         classes = explained_classes(batch.label, setup.settings.target, recording.logits)
         maps = read_maps(interpreter, recording, classes).detach().float()

@@ -12,10 +12,9 @@ from torch import nn
 from advfool.auditing.attack import Attempt, attacked_by, attempt, judged, with_weights
 from advfool.auditing.honesty import examine
 from advfool.auditing.kept_attempts import KeptAttempts
-from advfool.auditing.meaning import meaningless
+from advfool.auditing.planning import planned_trials
 from advfool.auditing.suite import NAME, AuditSettings, Trial
-from advfool.auditing.verdicts import FAILED, UNRANKED, verdict_after
-from advfool.data.samples import take
+from advfool.auditing.verdicts import UNRANKED, has_failed, verdict_after
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.measuring import measuring_trainer
 from advfool.evaluation.setup import AccuracySettings, NullSettings, Setup
@@ -23,11 +22,9 @@ from advfool.evaluation.summary import summarise
 from advfool.foolings.base import Fooling
 from advfool.interpreters.base import Interpreter
 from advfool.models.weights import weights_digest
-from advfool.training.free_direction import find_free_layer
 from advfool.training.multiplier import Budget
 
 log = logging.getLogger(__name__)
-TRIED = 16  # images on which the layer that can move without changing a prediction is found
 LONGEST = 4000  # characters of an interpreter's settings in the record
 
 
@@ -113,7 +110,7 @@ def audit_interpreter(
     if verdict is None:
         others = {name: other for name, other in setup.interpreters.items() if other is not interpreter}
         own = replace(setup, interpreters={interpreter.name: interpreter})
-        plan, record["left_out"] = _planned(own, settings, foolings)
+        plan, record["left_out"] = planned_trials(own, settings, foolings)
         attempts = _attacked(own, plan, settings, foolings, progress, kept)
         record["trials"], outcomes = [_told(each) for each in attempts], [each.outcome for each in attempts]
         best, known = _chosen(attempts, settings), {}
@@ -130,26 +127,6 @@ def audit_interpreter(
     record |= {"verdict": verdict, "attack": None, "deceptive_rate": None, "ci95": None, "fsr": None, "fsr_null": None}
     record |= {"top1_drop": None, "accuracy": None, "seconds": round(time.perf_counter() - started, 1)}
     return Audited(record)
-
-
-def _planned(
-    setup: Setup, settings: AuditSettings, foolings: Mapping[str, Fooling]
-) -> tuple[list[Trial], dict[str, str]]:
-    """Plan the trials; also tell which attacks are left out of them, and why."""
-    data, images = setup.data.selection(), len(setup.data.train())
-    parameters = sum(parameter.numel() for parameter in setup.original.parameters())
-    layer = find_free_layer(setup.original, take(data, range(min(TRIED, len(data)))).image)
-    checked: set[str] = set()
-    left_out: dict[str, str] = {}
-    while True:  # an attack that takes the turn of one that is left out has not been looked at
-        plan = settings.planned(images, parameters, layer, left_out)
-        new = {trial.attack: foolings[trial.attack] for trial in plan if trial.attack not in checked}
-        if not new:
-            return plan, left_out
-        checked |= new.keys()
-        for attack, why in meaningless(setup, new).items():
-            log.info("  %s is left out: %s", attack, why)
-            left_out[attack] = why
 
 
 def _attacked(
@@ -170,7 +147,7 @@ def _attacked(
         last = kept.load(name, number, trial) if kept else None
         if last is None:
             last = attempt(own, trial, settings, progress, rival=rival)
-            if kept and not last.outcome.startswith(FAILED):  # what failed is tried again
+            if kept and not has_failed(last.outcome):  # what failed is tried again
                 kept.save(name, number, last)
         attempts.append(last)
         rate = last.selection.get("deceptive_rate", 0.0)

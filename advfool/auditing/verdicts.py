@@ -2,12 +2,7 @@
 
 from collections.abc import Sequence
 
-UNRANKED = (
-    "degenerate",
-    "unfaithful",
-    "no gradient",
-    "not attacked",
-)  # verdicts on what was not attacked
+UNRANKED = ("degenerate", "unfaithful", "no gradient", "not attacked")
 FAILED = "failed"  # what the outcome of a trial begins with that was not carried out
 HALF = 0.5  # share of the maps that makes an attack pointless
 BROKEN = 0.5  # deceptive rate that the lower end of the interval reaches for an interpreter to count as broken
@@ -28,6 +23,11 @@ def verdict_before(faithful: float, degenerate: float, zero_gradient: float) -> 
     return "no gradient" if zero_gradient >= HALF else None
 
 
+def has_failed(outcome: str) -> bool:
+    """Tell from the outcome of a trial whether it was not carried out."""
+    return outcome.startswith(FAILED)
+
+
 def verdict_after(
     suite: str, attack: str | None, ci95: Sequence[float] | None, accuracy: str | None, outcomes: Sequence[str]
 ) -> str:
@@ -40,7 +40,7 @@ def verdict_after(
         accuracy: whether the accuracy was `kept` or `lost`, by the budget.
         outcomes: how the trials ended.
     """
-    if all(outcome.startswith(FAILED) for outcome in outcomes):
+    if all(map(has_failed, outcomes)):
         return "not attacked"
     low = ci95[0] if ci95 else 0.0
     if attack is not None and low >= BROKEN and accuracy != "lost":

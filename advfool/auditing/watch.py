@@ -55,7 +55,7 @@ class Watch(Callback):
         budgets: of top-1, as fractions; the weights are kept for each.
         limit: the budget of the audit.
         interval: test losses of a fooled image.
-        rival: the highest deceptive rate of an earlier attack within the budget; the FSR is never lower.
+        rival: the highest deceptive rate of an earlier attack within the budget.
     """
 
     def __init__(self, budgets: list[float], limit: float, interval: Sequence[float], rival: float = 0.0) -> None:

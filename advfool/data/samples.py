@@ -1,7 +1,7 @@
 """Samples: an image with its label, index and box; data sets of them; the format in which a network reads images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -93,6 +93,21 @@ def take(data: Samples, indices: Sequence[int]) -> Sample:
     if read_batch is not None:
         return collate(read_batch(list(indices)))
     return collate([data[index] for index in indices])
+
+
+def in_batches(
+    data: Samples, indices: Sequence[int], size: int, device: torch.device | str = "cpu"
+) -> Iterator[Sample]:
+    """Read the samples at these positions in batches.
+
+    Args:
+        data: where they are.
+        indices: their positions.
+        size: samples of a batch; the last one may have fewer.
+        device: where each batch is moved.
+    """
+    for start in range(0, len(indices), size):
+        yield Sample(*(values.to(device) for values in take(data, indices[start : start + size])))
 
 
 def collate(batch: Sample | list[Sample]) -> Sample:

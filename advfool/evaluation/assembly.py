@@ -52,10 +52,7 @@ def assemble(
     Raises:
         AdvfoolError: something does not fit; the message says what to do.
     """
-    composites = None
-    if isinstance(fooling, CompositeFooling):
-        fooling = with_classes(fooling, data)
-        composites = composites_of(fooling, data)
+    fooling, composites = with_composites(fooling, data)
     if not any_scale:
         check_scale(fooling, interpreters)
     found: dict[str, Interpreter] = {}
@@ -132,28 +129,36 @@ def check_scale(fooling: Fooling, interpreters: Mapping[str, Interpreter]) -> No
             log.warning("%s: values of maps divided by their sums are so small that Top-k counts every map.", name)
 
 
+def named_classes(fooling: CompositeFooling, data: DataModule) -> list[str | int | None]:
+    """Return the classes that an active fooling names itself, or those of the data's pair; None where neither does."""
+    own = (fooling.c1, fooling.c2)
+    return [default if mine is None else mine for mine, default in zip(own, data.pair, strict=True)]
+
+
 def with_classes(fooling: CompositeFooling, data: DataModule) -> CompositeFooling:
     """Give an active fooling its classes as indices: its own, or the data's pair where it names none.
 
     Raises:
         AdvfoolError: neither names two classes, or one does not exist.
     """
-    own = (fooling.c1, fooling.c2)
-    given = [default if mine is None else mine for mine, default in zip(own, data.pair, strict=True)]
+    given = named_classes(fooling, data)
     if None in given:
         raise AdvfoolError("fooling=active swaps two classes: name them, fooling.c1=... fooling.c2=...")
     c1, c2 = class_indices(data, given)  # type: ignore[arg-type]
     return replace(fooling, c1=c1, c2=c2)
 
 
-def composites_of(fooling: CompositeFooling, data: DataModule) -> CompositeSplits:
-    """Make the composites that an active fooling asks for; it names its classes, see `with_classes`.
+def with_composites(fooling: Fooling, data: DataModule) -> tuple[Fooling, CompositeSplits | None]:
+    """Give an active fooling its classes, and make the composites that it asks for; others are returned as they are.
 
     Raises:
-        AdvfoolError: a class has too few images.
+        AdvfoolError: there are no two classes, or one has too few images.
     """
+    if not isinstance(fooling, CompositeFooling):
+        return fooling, None
+    fooling = with_classes(fooling, data)
     pair, counts = (fooling.c1, fooling.c2), (fooling.train, fooling.test)
-    return composite_splits(data, pair, *counts, fooling.fresh, fooling.seed)  # type: ignore[arg-type]
+    return fooling, composite_splits(data, pair, *counts, fooling.fresh, fooling.seed)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

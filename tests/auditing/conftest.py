@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.networks import fit
+
 
 @pytest.fixture(scope="module")
 def textures():
@@ -20,9 +22,5 @@ def textures():
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
     )  # fmt: skip
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(80):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images), labels).backward()
-        optimizer.step()
+    fit(network, images, labels, steps=80)
     return network.eval(), (images, labels)

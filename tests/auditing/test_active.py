@@ -10,12 +10,12 @@ from torch import nn
 
 from advfool.auditing import attack, protocol
 from advfool.auditing.attack import attacked_by
-from advfool.auditing.meaning import meaningless
 from advfool.auditing.page import strip
+from advfool.auditing.planning import meaningless
 from advfool.auditing.protocol import audit_interpreter
 from advfool.auditing.suite import FOOLINGS, AuditSettings
 from advfool.data.samples import take
-from advfool.evaluation.assembly import assemble, composites_of, with_classes
+from advfool.evaluation.assembly import assemble, with_composites
 from advfool.evaluation.comparison import compare_networks
 from advfool.evaluation.selection import compared_on_selection
 from advfool.evaluation.setup import AccuracySettings, FaithfulnessSettings, NullSettings, Settings
@@ -26,6 +26,7 @@ from advfool.library.audit import fooling_of
 from advfool.library.datasets import prepare_data
 from advfool.utilities.errors import AdvfoolError
 from advfool.utilities.modules import copied
+from tests.helpers.networks import fit
 
 ACTIVE = Active(train=32, test=24, batch_size=8, interval=(0.5, 2), name="active")
 SETTINGS = AuditSettings(top1=0.1, trials=1, steps=60, batch_size=16, attacks=("active",), accelerator="cpu")
@@ -43,14 +44,10 @@ def setup():
     network = nn.Sequential(
         nn.Conv2d(3, 9, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 3)
     )  # fmt: skip
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(100):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images), labels).backward()
-        optimizer.step()
+    fit(network, images, labels, steps=100)
     data = prepare_data(network.eval(), (images, labels), None, None, None, None, 0, 16, 0)
     data.pair = (0, 1)
-    images = composites_of(with_classes(ACTIVE, data), data).selection
+    images = with_composites(ACTIVE, data)[1].selection
     with torch.no_grad():  # composites hold both classes: without this, one of them is always predicted
         logits = network(take(images, range(len(images))).image)
         network[-1].bias[0] -= (logits[:, 0] - logits[:, 1]).median()

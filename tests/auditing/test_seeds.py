@@ -7,7 +7,8 @@ from scipy import stats
 from advfool.auditing import seeds
 from advfool.auditing.page import page
 from advfool.auditing.protocol import Audit
-from advfool.auditing.record import Repeated, as_record
+from advfool.auditing.record import as_record
+from advfool.auditing.record_further import Repeated
 from advfool.auditing.suite import AuditSettings
 from advfool.foolings import Location
 from advfool.interpreters import SimpleGrad

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from advfool.auditing.leaderboard.entries import Entry
-from advfool.auditing.record import Audited, Detector, Record
+from advfool.auditing.record import Audited, Record
+from advfool.auditing.record_further import Detector
 from advfool.auditing.suite import NAME, AuditSettings
 from advfool.auditing.verdicts import UNRANKED
 from advfool.evaluation.setup import FaithfulnessSettings
